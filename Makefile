@@ -1,0 +1,40 @@
+# Everything a user or contributor runs. `make` lists the targets.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help run test check bench lock clean
+help:
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+.venv/run.stamp: requirements.lock pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+.venv/dev.stamp: .venv/run.stamp requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
+run: .venv/run.stamp ## set up and start the collector on http://127.0.0.1:8000
+	$(BIN)/collector serve
+
+test: .venv/dev.stamp ## set up and run every test
+	@tests/browser/setup
+	$(BIN)/python -m pytest
+
+check: .venv/dev.stamp ## formatting, lint, strict types, house rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_house.py tests/test_docs.py
+
+bench: .venv/dev.stamp ## measure on this machine: python -m bench.load --help says what
+	$(BIN)/python -m bench.load
+
+lock: ## resolve the dependencies anew (needs uv)
+	uv pip compile --universal --generate-hashes --no-header -q -p 3.11 pyproject.toml -o requirements.lock
+	uv pip compile --universal --generate-hashes --no-header -q -p 3.11 pyproject.toml --group dev -o requirements-dev.lock
+
+clean: ## remove what the targets above made (not your data)
+	rm -rf .venv .hypothesis .mypy_cache .ruff_cache .pytest_cache dist

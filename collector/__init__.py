@@ -1,0 +1,1 @@
+"""A self-hosted event collector: three public wire protocols in, durable Parquet out."""

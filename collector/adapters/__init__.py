@@ -1,0 +1,1 @@
+"""The adapters, one module per wire protocol, and the one table of their endpoints."""

@@ -1,0 +1,136 @@
+"""The shape of an adapter: what it is given, what it returns, and the row of the endpoint table.
+
+An adapter is a set of pure functions from bytes to values and back. It never does I/O, reads a
+clock, draws a random number or looks anything up: what it needs is handed in. Adapters import this
+module, `event`, `refusal`, `decoding` and msgspec; never each other.
+"""
+
+from collections.abc import Callable
+from typing import Literal, Protocol
+
+import msgspec
+
+from collector.event import Batch, Outcome
+from collector.refusal import Refusal
+
+Header = tuple[bytes, bytes]
+
+
+class Request(msgspec.Struct, kw_only=True):
+    """One HTTP request, as far as an adapter may know it.
+
+    `headers` maps lower-case names to values (of repeated ones the last). `body` is inflated and
+    is empty in the head phase. `id` is a fresh UUID where the endpoint asks for one.
+    `now_us` is the time of receipt: set when the head is in, set again when the body is in.
+    """
+
+    method: str
+    path: str
+    query: bytes
+    headers: dict[bytes, bytes]
+    body: bytes = b""
+    id: str = ""
+    now_us: int = 0
+
+
+class Response(msgspec.Struct):
+    """Status, headers (content-length and CORS are added by `http.write_response`) and body."""
+
+    status: int
+    headers: list[Header]
+    body: bytes = b""
+
+
+class Head(msgspec.Struct, kw_only=True):
+    """Credentials found in the head of a request; which are used is told by the endpoint.
+
+    `origin` is the host of `Origin`, else of `Referer`: lower case, no port, "" when there is
+    neither or it cannot be read as one.
+    """
+
+    key: str = ""
+    app_id: str = ""
+    client_id: str = ""
+    token: str = ""
+    origin: str = ""
+
+
+class Budget(msgspec.Struct, frozen=True, kw_only=True):
+    """What a caller may still send: requests per minute, and per month where the tier limits it.
+
+    `reset_s` and `month_reset_s` are Unix seconds. `limit` 0: no limit per minute;
+    `month_limit` 0: none per month. `retry_after_s` is set on a refusal.
+    """
+
+    limit: int
+    remaining: int
+    reset_s: int
+    month_used: int = 0
+    month_limit: int = 0
+    month_reset_s: int = 0
+    total_used: int = 0
+    retry_after_s: int = 0
+
+
+class SiteRules(Protocol):
+    """What an adapter may ask of the site that was authorised."""
+
+    @property
+    def goals(self) -> frozenset[str]:
+        """Names of active goals."""
+
+    @property
+    def quarantines_invalid(self) -> bool:
+        """True: an invalid Croct payload is answered with 204 and kept aside (`croct_invalid`)."""
+
+
+ReadHead = Callable[[Request], Head | Refusal]
+Decode = Callable[[Request], Batch | Refusal]
+Check = Callable[[Batch, SiteRules], None]
+Respond = Callable[[Request, Batch, list[Outcome], Budget | None], Response]
+Refuse = Callable[[Request, Refusal, Budget | None], Response]
+
+
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of the endpoint table: where events come in, and the order of checks.
+
+    `credentials`: "origin" (the body names the site, the Origin must be one of its domains), "key"
+    (an API key in the head) or "app" (an application id in the head, Origin trusted if present).
+    `limit_at`: "head" (before the body is read) or "decoded" (only what is valid is throttled).
+    `limit`: which budget is asked. `stores_duplicates`: a repeat is stored again, marked.
+    `check` is called with the authorised site and may replace items of the batch by refusals.
+    `body_bytes_max` 0: the server's own limit. `wants_request_id`: `Request.id` is filled in.
+    """
+
+    path: str
+    name: str
+    protocol: str
+    source: Literal["browser", "server"]
+    credentials: Literal["origin", "key", "app"]
+    limit_at: Literal["head", "decoded"]
+    limit: Literal["browser", "server", "application", "tier"]
+    stores_duplicates: bool
+    read_head: ReadHead
+    decode: Decode
+    respond: Respond
+    refuse: Refuse
+    check: Check | None = None
+    body_bytes_max: int = 0
+    wants_request_id: bool = False
+    method: str = "POST"
+
+
+class PlainEndpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """A route of a protocol that stores nothing (Croct's client id).
+
+    It is answered only to origins that some site trusts; `answer` gets a fresh random UUID in
+    32 hex digits. `allows_credentials`: its answers carry Access-Control-Allow-Credentials.
+    """
+
+    path: str
+    name: str
+    protocol: str
+    answer: Callable[[Request, str], Response]
+    refuse: Refuse
+    allows_credentials: bool = False
+    method: str = "GET"
