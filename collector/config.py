@@ -1,28 +1,53 @@
-"""Every setting: its type, unit, default and reason. The values only; `config_file` reads them.
+"""Every setting: its type, unit, range, default and reason. The values only.
 
 Names are a contract (docs/CONFIG.md). A limit carries its unit in its name. `0` switches a limit
-off, for every limit. Relations between settings are checked by `config_file.check`.
+off, for every limit. A new setting is one line here and one row in docs/CONFIG.md: `config_reader`
+reads whatever it finds in these structs. What a text must look like is told by a kind (`Meta` with
+`extra`), whose rule is in `config_values`; relations between settings are in `config_relations`.
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
+from msgspec import Meta
+
+# Ten years: far beyond any use, and small enough that microseconds stay within 64 bits.
+_SPAN_MS_MAX: Final = 315_360_000_000
+
+Allowance = Annotated[int, Meta(ge=0, le=1_000_000_000_000)]
+SpanMs = Annotated[int, Meta(ge=0, le=_SPAN_MS_MAX)]
+Bytes = Annotated[int, Meta(ge=0)]
+# What must hold something to be of use; there is no "off".
+Capacity = Annotated[int, Meta(ge=1)]
+# Kinds of text. The default of a setting is always allowed, whatever its kind asks.
+Name = Annotated[str, Meta(extra={"kind": "name"})]
+Sha256 = Annotated[str, Meta(extra={"kind": "sha256"})]
+Uuid = Annotated[str, Meta(extra={"kind": "uuid"})]
+ListenHost = Annotated[str, Meta(extra={"kind": "listen_host"})]
+Network = Annotated[str, Meta(extra={"kind": "network"})]
+DomainPattern = Annotated[str, Meta(extra={"kind": "domain_pattern"})]
+# A file that must exist when the setting is not empty; absolute once read.
+FilePath = Annotated[str, Meta(extra={"kind": "file"})]
+PublicKeyPem = Annotated[str, Meta(extra={"kind": "public_key_pem"})]
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True):
     """Where to listen and whom to believe."""
 
-    host: str = "127.0.0.1"
-    port: int = 8000
-    trusted_proxies: tuple[str, ...] = ()
+    host: ListenHost = "127.0.0.1"
+    # 0: any free port.
+    port: Annotated[int, Meta(ge=0, le=65_535)] = 8000
+    # Believed about the client address; any other sender of X-Forwarded-For is not.
+    trusted_proxies: tuple[Network, ...] = ()
     # One Zenovay batch of 1,000 events of 4 KB; larger bodies only cost memory per connection.
-    body_bytes_max: int = 4_194_304
+    body_bytes_max: Capacity = 4_194_304
     # A phone on a bad line sends 4 MB within this; a slow-body attacker is cut off.
-    body_timeout_ms: int = 15_000
+    body_timeout_ms: Annotated[int, Meta(ge=10, le=600_000)] = 15_000
     # How long a stop waits for requests in flight before it answers the rest with 503.
-    stop_timeout_ms: int = 5_000
-    admin_token_sha256: str = ""
+    stop_timeout_ms: Annotated[int, Meta(ge=0, le=600_000)] = 5_000
+    # Empty: dashboard and admin API answer on loopback only.
+    admin_token_sha256: Sha256 = ""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
@@ -30,72 +55,79 @@ class Storage(msgspec.Struct, frozen=True, kw_only=True):
     """Where and how rows are kept."""
 
     directory: Path = Path("data")
+    # "os" loses what the kernel had not written yet when the power goes.
     durability: Literal["sync", "os"] = "sync"
-    publish_interval_ms: int = 5_000
-    segment_bytes_max: int = 67_108_864
-    queue_bytes_max: int = 67_108_864
-    disk_free_bytes_min: int = 268_435_456
-    retention_days: int = 0
+    # Shorter: fresher files, more of them to join. Longer: a reader of the files waits.
+    publish_interval_ms: Annotated[int, Meta(ge=100, le=3_600_000)] = 5_000
+    # Below 1 MiB a busy collector makes files faster than it can join them.
+    segment_bytes_max: Annotated[int, Meta(ge=1_048_576)] = 67_108_864
+    # Rows waiting to be written; beyond it 503. Never below server.body_bytes_max.
+    queue_bytes_max: Capacity = 67_108_864
+    # Below it 503, so that what was acknowledged can still be turned into files.
+    disk_free_bytes_min: Bytes = 268_435_456
+    # 0: for ever.
+    retention_days: Annotated[int, Meta(ge=0, le=36_500)] = 0
     # About 130 bytes each in memory; beyond it the oldest keys are forgotten, counted and logged.
-    keys_max: int = 5_000_000
+    keys_max: Capacity = 5_000_000
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Requests per minute; token buckets whose capacity is one minute's allowance."""
 
-    browser_requests_per_minute: int = 100
-    server_requests_per_minute: int = 1_000
-    croct_requests_per_minute: int = 0
-    failed_auth_per_minute: int = 30
+    browser_requests_per_minute: Allowance = 100
+    server_requests_per_minute: Allowance = 1_000
+    croct_requests_per_minute: Allowance = 0
+    failed_auth_per_minute: Allowance = 30
     # Buckets kept at a time, about 150 bytes each; full buckets are dropped first.
-    addresses_max: int = 200_000
+    addresses_max: Capacity = 200_000
 
 
 class Tier(msgspec.Struct, frozen=True, kw_only=True):
     """Zenovay's limits per key."""
 
-    requests_per_minute: int
-    requests_per_month: int = 0
+    requests_per_minute: Allowance
+    requests_per_month: Allowance = 0
 
 
 class Enrich(msgspec.Struct, frozen=True, kw_only=True):
     """Sources of what the client did not say."""
 
-    geo_database: str = ""
-    scan_sessions: str = ""
+    geo_database: FilePath = ""
+    scan_sessions: FilePath = ""
 
 
 class Time(msgspec.Struct, frozen=True, kw_only=True):
     """What counts as late and as a wrong clock."""
 
-    late_after_ms: int = 86_400_000
-    clock_skew_ms_max: int = 60_000
+    late_after_ms: SpanMs = 86_400_000
+    clock_skew_ms_max: SpanMs = 60_000
 
 
 class PublicKey(msgspec.Struct, frozen=True, kw_only=True):
     """An ES256 public key; with `id` it answers to the `kid` of that API key only."""
 
-    pem: str
-    id: str = ""
+    pem: PublicKeyPem
+    id: Uuid = ""
 
 
 class Site(msgspec.Struct, frozen=True, kw_only=True):
     """One site; the same site may be reached through all three protocols."""
 
-    id: str
-    team: str = ""
+    id: Name
+    team: Name = ""
     active: bool = True
-    allowed_domains: tuple[str, ...] = ()
-    goals: frozenset[str] = frozenset()
+    # Exact host names, or `*.example.com` for its subdomains of any depth.
+    allowed_domains: tuple[DomainPattern, ...] = ()
+    goals: frozenset[Name] = frozenset()
     honour_gpc: bool = False
-    tracking_code: str = ""
-    croct_app_id: str = ""
+    tracking_code: Name = ""
+    croct_app_id: Uuid = ""
     croct_require_signed_tokens: bool = False
     croct_suspended: Literal[
         "", "tracking_and_personalization_suspended", "bot_personalization_blocked"
     ] = ""
     # Texts or files in the configuration; always PEM texts once read.
-    croct_public_keys: tuple[PublicKey, ...] = ()
+    croct_public_keys: tuple[Annotated[PublicKey, Meta(extra={"kind": "public_key"})], ...] = ()
     croct_invalid: Literal["reject", "quarantine"] = "reject"
 
     @property
@@ -107,15 +139,15 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
 class Key(msgspec.Struct, frozen=True, kw_only=True):
     """One API key, known by its SHA-256 only (64 lower-case hex digits)."""
 
-    name: str
-    sha256: str
-    team: str = ""
-    site: str = ""
+    name: Name
+    sha256: Sha256
+    team: Name = ""
+    site: Name = ""
     scope: Literal["site_access", "full_access"] = "site_access"
-    tier: str = "free"
+    tier: Name = "free"
 
 
-DEFAULT_TIERS = {
+DEFAULT_TIERS: Final = {
     "free": Tier(requests_per_minute=10, requests_per_month=1_000),
     "pro": Tier(requests_per_minute=30, requests_per_month=10_000),
     "scale": Tier(requests_per_minute=60, requests_per_month=100_000),
@@ -124,7 +156,7 @@ DEFAULT_TIERS = {
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
-    """All settings of one collector. `path` is the file read, None for the built-in values."""
+    """All settings of one collector. `path`: the file read, absolute; None for built-in values."""
 
     server: Server = Server()
     storage: Storage = Storage()

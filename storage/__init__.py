@@ -1,5 +1,39 @@
 """The storage engine: lines in, Parquet and queries out. Knows nothing of HTTP or protocols."""
 
+from storage.commit import Receipt
+from storage.errors import (
+    Closed,
+    Corruption,
+    DiskFull,
+    Locked,
+    QueueFull,
+    StorageError,
+    SyncFailed,
+    Unavailable,
+)
+from storage.files import Files
+from storage.keyindex import KeyIndex, make_key
 from storage.schema import COLUMNS, Column, Row, encode
+from storage.store import Settings, Store, day_of
 
-__all__ = ["COLUMNS", "Column", "Row", "encode"]
+__all__ = [
+    "COLUMNS",
+    "Closed",
+    "Column",
+    "Corruption",
+    "DiskFull",
+    "Files",
+    "KeyIndex",
+    "Locked",
+    "QueueFull",
+    "Receipt",
+    "Row",
+    "Settings",
+    "StorageError",
+    "Store",
+    "SyncFailed",
+    "Unavailable",
+    "day_of",
+    "encode",
+    "make_key",
+]

@@ -3,6 +3,9 @@ r"""How every adapter reads JSON: strictly, item by item when it must, and forgi
 The one forgiveness: a lone surrogate escape (`"\ud83d"`), which JavaScript produces whenever a
 script cuts a text in the middle of an emoji, is read as U+FFFD instead of refusing the event.
 Values kept as `msgspec.Raw` are made safe for a log of one line per row by `one_line`.
+
+What a `Raw` may hold: well-formed JSON of any depth up to the interpreter's, numbers of any size,
+names that occur twice. msgspec checks all of its grammar but not its encoding (`one_line` does).
 """
 
 import re
@@ -12,25 +15,42 @@ import msgspec
 
 T = TypeVar("T")
 
-_ESCAPE: Final = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|.)", re.DOTALL)
-_REPLACEMENT: Final = b"\\ufffd"
+_REPLACEMENT: Final = rb"\ufffd"
+_ESCAPE_LENGTH: Final = 6
+# Everything up to an escape that is a surrogate on its own, then that escape if there is one. It
+# matches in any case and is possessive: a search that fails would begin again at the next byte, in
+# the middle of an escape, and read a long body once per byte.
+_UP_TO_LONE_SURROGATE: Final = re.compile(
+    rb"""
+    (?: [^\\]++
+      | \\[^u]
+      | \\u(?![dD][89a-fA-F][0-9a-fA-F]{2})
+      | \\u[dD][89abAB][0-9a-fA-F]{2} \\u[dD][c-fC-F][0-9a-fA-F]{2}
+    )*+
+    (\\u[dD][89a-fA-F][0-9a-fA-F]{2})?+""",
+    re.DOTALL | re.VERBOSE,
+)
+
+_whole: Final = msgspec.json.Decoder(msgspec.Raw)
 
 
 class Malformed(ValueError):
-    """The body is not JSON at all (syntax, encoding, depth, a number no float can hold)."""
+    """The body is no JSON that can be stored: bad syntax or encoding, or nested too deeply."""
 
 
 def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     """Decode `body`.
 
-    Raises `msgspec.ValidationError` when it is JSON of another shape, `Malformed` when it is not
-    JSON that can be stored: bad syntax, not UTF-8, nested beyond the interpreter's depth.
+    Raises `msgspec.ValidationError` when it is JSON of another shape or holds a number that does
+    not fit the type asked for, `Malformed` when it is not JSON that can be stored: bad syntax, not
+    UTF-8, nested beyond the interpreter's depth. The message of `Malformed` repeats nothing of the
+    body.
     """
     try:
         return _decode(decoder, body)
     except Malformed:
-        mended = _mend_surrogates(body)
-        if mended is None:
+        mended = _UP_TO_LONE_SURROGATE.sub(_mend, bytes(body))
+        if mended == body:
             raise
     return _decode(decoder, mended)
 
@@ -47,8 +67,14 @@ def one_line(body: bytes) -> bytes:
     except UnicodeDecodeError:
         raise Malformed("not valid UTF-8") from None
     if b"\n" in body or b"\r" in body:
+        # Judged before the breaks are gone: one inside a string makes a body malformed.
+        body = bytes(decode(_whole, body))
         return body.replace(b"\n", b" ").replace(b"\r", b" ")
     return body
+
+
+def _mend(match: re.Match[bytes]) -> bytes:
+    return match[0] if match[1] is None else match[0][:-_ESCAPE_LENGTH] + _REPLACEMENT
 
 
 def _decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
@@ -62,28 +88,3 @@ def _decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         raise Malformed("not valid UTF-8") from None
     except RecursionError:
         raise Malformed("nested too deeply") from None
-
-
-def _mend_surrogates(body: bytes) -> bytes | None:
-    """`body` with each lone surrogate escape replaced, None when it holds none."""
-    out: list[bytes] = []
-    done = 0
-    escapes = list(_ESCAPE.finditer(body))
-    index = 0
-    while index < len(escapes):
-        match = escapes[index]
-        index += 1
-        if match[1] is None or not 0xD800 <= (unit := int(match[1], 16)) <= 0xDFFF:
-            continue
-        if unit < 0xDC00 and index < len(escapes):
-            low = escapes[index]
-            adjacent = low.start() == match.end() and low[1] is not None
-            if adjacent and 0xDC00 <= int(low[1], 16) <= 0xDFFF:
-                index += 1  # a proper pair
-                continue
-        out += (body[done : match.start()], _REPLACEMENT)
-        done = match.end()
-    if not out:
-        return None
-    out.append(body[done:])
-    return b"".join(out)

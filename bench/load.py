@@ -1,0 +1,164 @@
+"""Measure the collector on this machine: `python -m bench.load [MEASUREMENT]...`.
+
+Owns the choice of measurements and what becomes of their figures: a table, and one line of
+history. Each measurement starts a collector of its own on a fresh directory and stops it.
+"""
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+import click
+
+from bench import history
+from bench.corpus import Account
+from bench.figures import Figure, table
+from bench.fleet import LoadFailed
+from bench.flush import flush
+from bench.freshness import freshness
+from bench.generator import CONNECTIONS_MAX, SECONDS_MAX
+from bench.options import Options, quick
+from bench.restart import restart
+from bench.target import NotReady
+from bench.throughput import batches, remote, singles
+
+_MEASUREMENTS: Final[dict[str, tuple[str, Callable[[Options], list[Figure]]]]] = {
+    "singles": ("Scanova events, one per request", lambda o: singles("scanova", o)),
+    "beacons": ("Croct beacons, one per request", lambda o: singles("croct", o)),
+    "batches-100": ("Zenovay events, 100 per request", lambda o: batches(100, o)),
+    "batches-1000": ("Zenovay events, 1,000 per request", lambda o: batches(1_000, o)),
+    "flush": ("rows from the log to Parquet", flush),
+    "restart": ("kill -9 to ready", restart),
+    "freshness": ("acknowledged to readable", freshness),
+}
+_REMOTE: Final = {
+    "singles": ("scanova", 1),
+    "beacons": ("croct", 1),
+    "batches-100": ("zenovay", 100),
+    "batches-1000": ("zenovay", 1_000),
+}
+_HELP: Final = "\b\n" + "\n".join(f"  {name:<13} {what}" for name, (what, _) in _MEASUREMENTS.items())
+
+
+def _measure(names: Sequence[str], options: Options) -> list[Figure]:
+    figures: list[Figure] = []
+    for name in names or _MEASUREMENTS:
+        began_s = time.perf_counter()
+        sys.stderr.write(f"{name} ... ")
+        sys.stderr.flush()
+        figures += _MEASUREMENTS[name][1](options)
+        sys.stderr.write(f"{time.perf_counter() - began_s:.0f} s\n")
+    return figures
+
+
+def _measure_remote(
+    names: Sequence[str], url: str, account: Account, options: Options
+) -> list[Figure]:
+    port = urlsplit(url).port or 80
+    unknown = set(names) - _REMOTE.keys()
+    if unknown:
+        raise click.UsageError(f"{', '.join(sorted(unknown))}: not possible with --url")
+    figures: list[Figure] = []
+    for name in names or _REMOTE:
+        traffic, size = _REMOTE[name]
+        figures += remote(traffic, size, account, port, options)
+    return figures
+
+
+def _account(url: str, **given: str) -> Account:
+    parts = urlsplit(url)
+    if parts.scheme != "http" or not parts.hostname:
+        raise click.UsageError("--url must look like http://127.0.0.1:8000")
+    chosen = {name: value for name, value in given.items() if value}
+    return Account(host=f"{parts.hostname}:{parts.port or 80}", **chosen)
+
+
+@click.command(
+    help=f"Measure the collector. MEASUREMENT is any of these, all of them by default:\n\n{_HELP}",
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
+)
+@click.argument("names", metavar="[MEASUREMENT]...", nargs=-1, type=click.Choice([*_MEASUREMENTS]))
+@click.option("--quick", "is_quick", is_flag=True, help="All within about a minute, rougher.")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(1, SECONDS_MAX),
+    default=10.0,
+    help="Measured time per side and measurement.",
+)
+@click.option("--rounds", type=click.IntRange(1, 20), default=5, help="Parts of that time.")
+@click.option(
+    "--connections", type=click.IntRange(1, CONNECTIONS_MAX), default=64, help="For singles."
+)
+@click.option("--processes", type=click.IntRange(1, 16), default=1, help="Load generators.")
+@click.option(
+    "--duplicates",
+    type=click.FloatRange(0, 0.5),
+    default=0.0,
+    help="Share of requests that repeat an earlier one; 0.006 is what a busy site sees.",
+)
+@click.option("--seed", type=int, default=1, help="Of the corpus.")
+@click.option(
+    "--directory",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    default=Path(tempfile.gettempdir()),
+    help="Where data directories are made. Its disk is part of what is measured.",
+)
+@click.option("--history/--no-history", "is_kept", default=True, help="Add a line to the history.")
+@click.option("--url", default="", help="Load a collector that runs already instead.")
+@click.option("--site", default="", help="With --url: Scanova's site id.")
+@click.option("--origin", default="", help="With --url: an allowed origin, with scheme.")
+@click.option("--key", default="", help="With --url: API key for Zenovay.")
+@click.option("--tracking-code", default="", help="With --url: Zenovay's tracking code.")
+@click.option("--app-id", default="", help="With --url: Croct's application id.")
+def main(
+    names: tuple[str, ...],
+    *,
+    is_quick: bool,
+    seconds: float,
+    rounds: int,
+    connections: int,
+    processes: int,
+    duplicates: float,
+    seed: int,
+    directory: Path,
+    is_kept: bool,
+    url: str,
+    **account: str,
+) -> None:
+    """Parse the command line, measure, print, remember."""
+    options = Options(
+        directory=directory,
+        seconds=seconds,
+        rounds=rounds,
+        connections=connections,
+        processes=processes,
+        duplicates=duplicates,
+        seed=seed,
+    )
+    if is_quick:
+        options = quick(options)
+    if history.file_system(directory) == "tmpfs":
+        click.echo(f"{directory} is in memory: nothing is really synced there", err=True)
+    try:
+        if url:
+            figures = _measure_remote(names, url, _account(url, **account), options)
+        else:
+            figures = _measure(names, options)
+    except (LoadFailed, NotReady) as error:
+        raise click.ClickException(str(error)) from error
+    run = history.describe(options, figures)
+    machine = run.machine
+    click.echo(
+        f"{machine.cpu}, {machine.cores} cores, {machine.memory_mb:,} MB, {machine.file_system}, "
+        f"sync of 30 KB {machine.sync_ms:.2f} ms\n{table(figures)}"
+    )
+    if is_kept and not url:
+        history.append(run)
+
+
+if __name__ == "__main__":
+    main()

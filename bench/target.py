@@ -1,0 +1,290 @@
+"""The servers under load: a private collector on a fresh directory, and the floor.
+
+Each is a session of its own on loopback and a free port, so that it can be killed whole and only
+it. Owns processes and their data directory; sends no events.
+"""
+
+import hashlib
+import http.client
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from bench.corpus import Account
+
+ADDRESS: Final = "127.0.0.1"
+_ROOT: Final = Path(__file__).resolve().parent.parent
+_READY_S: Final = 120.0
+_STOP_S: Final = 60.0
+_POLL_S: Final = 0.01
+_TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+_KEY: Final = "zv_bench" + "0" * 38
+
+_CONFIG: Final = """\
+[server]
+host = "127.0.0.1"
+port = {port}
+log_level = "warning"
+
+[storage]
+directory = "data"
+publish_interval_ms = {publish_interval_ms}
+segment_bytes_max = {segment_bytes_max}
+
+[limits]
+browser_requests_per_minute = 0
+server_requests_per_minute = 0
+croct_requests_per_minute = 0
+failed_auth_per_minute = 0
+
+[tiers.unlimited]
+requests_per_minute = 0
+requests_per_month = 0
+
+[[sites]]
+id = "{site}"
+team = "bench"
+allowed_domains = ["localhost"]
+goals = ["signup"]
+tracking_code = "{tracking_code}"
+croct_app_id = "{app_id}"
+
+[[keys]]
+name = "bench"
+sha256 = "{sha256}"
+team = "bench"
+site = "{site}"
+scope = "site_access"
+tier = "unlimited"
+"""
+
+
+class NotReady(Exception):
+    """A server did not start, or ended by itself."""
+
+
+class _Server:
+    """A process group with a port. Use as a context manager: the group is gone at the end."""
+
+    def __init__(self, command: list[str], port: int, ready_path: str, log: Path) -> None:
+        self._command = command
+        self.port = port
+        self._ready_path = ready_path
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> float:
+        """Start and wait until ready; returns the seconds that took. Raises `NotReady`."""
+        began_s = time.perf_counter()
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command, cwd=_ROOT, stdout=log, stderr=log, start_new_session=True
+            )
+        while not self._is_ready():
+            if self._process.poll() is not None:
+                raise NotReady(f"{self._what()} ended at its start: {self._last_words()}")
+            if time.perf_counter() - began_s > _READY_S:
+                raise NotReady(f"{self._what()} is not ready after {_READY_S:.0f} s")
+            time.sleep(_POLL_S)
+        return time.perf_counter() - began_s
+
+    def kill(self) -> None:
+        """Kill -9 every process of the group at once, and wait until the first is gone."""
+        if self._process is None:
+            return
+        group = self._process.pid
+        if any(_group_of(pid) == group for pid in _pids()):
+            os.killpg(group, signal.SIGKILL)
+        self._process.wait()
+        self._process = None
+
+    def stop(self) -> None:
+        """Stop as an operator does; a server that does not end is killed."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(_STOP_S)
+            except subprocess.TimeoutExpired:
+                sys.stderr.write(f"{self._what()} did not stop in {_STOP_S:.0f} s, killed\n")
+        self.kill()
+
+    def cpu_s(self) -> float:
+        """CPU seconds used so far by the processes of the group that live."""
+        assert self._process is not None, "it runs"
+        group = self._process.pid
+        return sum(_cpu_s(pid) for pid in _pids() if _group_of(pid) == group)
+
+    def get(self, path: str) -> tuple[int, bytes]:
+        """Status and body of a GET. Raises OSError or `http.client.HTTPException`."""
+        connection = http.client.HTTPConnection(ADDRESS, self.port, timeout=5)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _is_ready(self) -> bool:
+        try:
+            return self.get(self._ready_path)[0] == 200
+        except (OSError, http.client.HTTPException):
+            return False
+
+    def _what(self) -> str:
+        return " ".join(Path(part).name for part in self._command[:3])
+
+    def _last_words(self) -> str:
+        return self._log.read_text(errors="replace").strip()[-500:]
+
+
+class Collector(_Server):
+    """A collector of our own, without limits. `folder` holds its configuration and data."""
+
+    def __init__(
+        self, directory: Path, *, publish_interval_ms: int = 5_000, segment_bytes_max: int = 1 << 26
+    ) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="collector-bench-", dir=directory))
+        port = free_port()
+        self.account = Account(host=f"{ADDRESS}:{port}", key=_KEY)
+        super().__init__(
+            [
+                sys.executable,
+                "-c",
+                "from collector.cli import main; main()",
+                "serve",
+                "--config",
+                str(self.config),
+            ],
+            port,
+            "/readyz",
+            self.folder / "log",
+        )
+        self.configure(publish_interval_ms, segment_bytes_max)
+
+    @property
+    def config(self) -> Path:
+        """The configuration file."""
+        return self.folder / "config.toml"
+
+    @property
+    def data(self) -> Path:
+        """The data directory."""
+        return self.folder / "data"
+
+    def configure(self, publish_interval_ms: int, segment_bytes_max: int) -> None:
+        """Write the configuration; it counts from the next start."""
+        text = _CONFIG.format(
+            port=self.port,
+            publish_interval_ms=publish_interval_ms,
+            segment_bytes_max=segment_bytes_max,
+            site=self.account.site,
+            tracking_code=self.account.tracking_code,
+            app_id=self.account.app_id,
+            sha256=hashlib.sha256(self.account.key.encode()).hexdigest(),
+        )
+        self.config.write_text(text)
+
+    def metric(self, name: str) -> float:
+        """Sum of a metric over all label sets that `name` begins."""
+        _, body = self.get("/metrics")
+        return sum_metric(body.decode(), name)
+
+    def settle(self, timeout_s: float = 60.0) -> None:
+        """Wait until every row is in a part. Raises `NotReady`."""
+        deadline_s = time.perf_counter() + timeout_s
+        while self.metric("collector_unflushed_rows") > 0:
+            if time.perf_counter() > deadline_s:
+                raise NotReady(f"rows are still not in parts after {timeout_s:.0f} s")
+            time.sleep(0.1)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        super().__exit__(kind, error, trace)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Floor(_Server):
+    """The bare handler of `bench.floor`."""
+
+    def __init__(self, directory: Path) -> None:
+        port = free_port()
+        self._folder = Path(tempfile.mkdtemp(prefix="collector-bench-", dir=directory))
+        super().__init__(
+            [sys.executable, "-m", "bench.floor", str(port)], port, "/", self._folder / "log"
+        )
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        super().__exit__(kind, error, trace)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on just now."""
+    with socket.socket() as probe:
+        probe.bind((ADDRESS, 0))
+        return int(probe.getsockname()[1])
+
+
+def sum_metric(text: str, name: str) -> float:
+    """Sum of the samples in Prometheus `text` whose line begins with `name`, up to its value.
+
+    `name` may end in the middle of a label set; it is no prefix of another metric's name.
+    """
+    total = 0.0
+    for line in text.splitlines():
+        if not line.startswith(name):
+            continue
+        if "{" in name or line[len(name)] in "{ ":
+            total += float(line.rpartition(" ")[2])
+    return total
+
+
+def _pids() -> list[int]:
+    return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
+
+
+def _stat(pid: int) -> list[str]:
+    """Fields of /proc/PID/stat behind the command's name; empty when it is gone."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return []
+    return text.rpartition(")")[2].split()
+
+
+def _group_of(pid: int) -> int:
+    fields = _stat(pid)
+    return int(fields[2]) if fields else -1
+
+
+def _cpu_s(pid: int) -> float:
+    fields = _stat(pid)
+    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S if fields else 0.0

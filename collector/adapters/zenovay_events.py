@@ -1,0 +1,223 @@
+"""One item of a Zenovay batch: its shape on the wire, and the order in which it is judged.
+
+The order is a promise (docs/PROTOCOLS.md): shape and type, consent, ts, idempotency key, visitor
+id, session id, props. The goal and the look-up of duplicates come later, when the site is known. An
+item is judged alone: nothing that is wrong with it may touch its neighbours.
+"""
+
+import re
+from typing import Any, Final
+
+import msgspec
+
+from collector.adapters import decoding
+from collector.adapters import zenovay_props as props
+from collector.event import Event, Row
+from collector.refusal import (
+    CONSENT_OPTED_OUT,
+    INVALID_EVENT_TYPE,
+    INVALID_IDEMPOTENCY_KEY,
+    INVALID_PROPS,
+    INVALID_SESSION_ID,
+    INVALID_TS,
+    INVALID_VISITOR_ID,
+    Refusal,
+)
+
+TS_TOLERANCE_MS: Final = 86_400_000  # the vendor's 24 h, inclusive
+IDEMPOTENCY_KEY_CHARS_MAX: Final = 128  # the vendor's
+ID_CHARS_MAX: Final = 256  # ours, for ids that need not be UUIDs: no session id is longer
+
+_IS_UUID: Final = re.compile(
+    "[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
+).fullmatch
+
+_NULL: Final = msgspec.Raw(b"null")
+
+
+class Item(msgspec.Struct, rename="camel", gc=False):
+    """One event as sent. Decoding it fails only if a member is of a wrong type.
+
+    Absent members and null mean the same. `judge` refuses every default that stands for a missing
+    member, so that `read_item` can leave a member out or set it to "" to have it refused.
+    """
+
+    type: str = ""
+    ts: int | float | None = None
+    props: msgspec.Raw = _NULL
+    visitor_id: str | None = None
+    session_id: str | None = None
+    idempotency_key: str | None = None
+    consent: str | None = None
+
+
+class Sender(msgspec.Struct, frozen=True, kw_only=True):
+    """What `serverContext` says of the visitor; it holds for every event of the batch."""
+
+    address: str | None = None
+    user_agent: str | None = None
+    language: str | None = None
+
+
+class _Type(msgspec.Struct, frozen=True, kw_only=True):
+    """What one event type requires, and who reads its props."""
+
+    reader: props.PropsReader[Any]
+    needs_visitor: bool = False
+    needs_session: bool = False
+    needs_uuids: bool = False
+
+
+_TYPES: Final = {
+    "pageview": _Type(
+        reader=props.PAGEVIEW, needs_visitor=True, needs_session=True, needs_uuids=True
+    ),
+    "event": _Type(reader=props.CUSTOM),
+    "identify": _Type(reader=props.IDENTIFY, needs_visitor=True),
+    "goal": _Type(reader=props.GOAL, needs_visitor=True, needs_session=True),
+    "purchase": _Type(reader=props.PURCHASE),
+}
+
+_NOT_AN_OBJECT: Final = Refusal(INVALID_EVENT_TYPE, "the event is not an object")
+_BAD_TYPE: Final = Refusal(
+    INVALID_EVENT_TYPE, "type must be one of pageview, event, identify, goal, purchase"
+)
+_TOO_DEEP: Final = Refusal(INVALID_PROPS, "the event is nested too deeply")
+_OPTED_OUT: Final = Refusal(CONSENT_OPTED_OUT, "consent is opt-out")
+_BAD_TS: Final = Refusal(INVALID_TS, "ts is missing or beyond ±24h skew tolerance")
+_FRACTIONAL_TS: Final = Refusal(INVALID_TS, "ts must be a whole number of milliseconds")
+_BAD_KEY: Final = Refusal(
+    INVALID_IDEMPOTENCY_KEY, "idempotencyKey must be a string of 1 to 128 characters"
+)
+_NO_VISITOR: Final = Refusal(INVALID_VISITOR_ID, "visitorId is required for this type")
+_BAD_VISITOR: Final = Refusal(
+    INVALID_VISITOR_ID, "visitorId must be a string of 1 to 256 characters"
+)
+_NOT_UUID_VISITOR: Final = Refusal(INVALID_VISITOR_ID, "visitorId must be a UUID for a pageview")
+_NO_SESSION: Final = Refusal(INVALID_SESSION_ID, "sessionId is required for this type")
+_BAD_SESSION: Final = Refusal(
+    INVALID_SESSION_ID, "sessionId must be a string of 1 to 256 characters"
+)
+_NOT_UUID_SESSION: Final = Refusal(INVALID_SESSION_ID, "sessionId must be a UUID for a pageview")
+
+
+def judge(item: Item, now_ms: int, sender: Sender) -> Event | Refusal:
+    """Turn `item`, received at `now_ms`, into an event, or say the first thing wrong with it."""
+    kind = _TYPES.get(item.type)
+    if kind is None:
+        return _BAD_TYPE
+    consent = item.consent
+    if consent is not None:
+        if consent == "opt-out":
+            return _OPTED_OUT
+        if consent != "opt-in":
+            consent = "unknown"
+    ts = item.ts
+    if ts is None or not -TS_TOLERANCE_MS <= ts - now_ms <= TS_TOLERANCE_MS:
+        return _BAD_TS
+    if isinstance(ts, float):
+        if not ts.is_integer():
+            return _FRACTIONAL_TS
+        ts = int(ts)
+    key = item.idempotency_key
+    if key is not None and not 0 < len(key) <= IDEMPOTENCY_KEY_CHARS_MAX:
+        return _BAD_KEY
+    visitor_id = item.visitor_id
+    if visitor_id is not None:
+        visitor_id = _canonical(visitor_id, must_be_uuid=kind.needs_uuids)
+        if visitor_id is None:
+            return _NOT_UUID_VISITOR if kind.needs_uuids else _BAD_VISITOR
+    elif kind.needs_visitor:
+        return _NO_VISITOR
+    session_id = item.session_id
+    if session_id is not None:
+        session_id = _canonical(session_id, must_be_uuid=kind.needs_uuids)
+        if session_id is None:
+            return _NOT_UUID_SESSION if kind.needs_uuids else _BAD_SESSION
+    elif kind.needs_session:
+        return _NO_SESSION
+    row = Row(
+        event_id="",
+        event_time=ts * 1_000,
+        protocol="zenovay",
+        source="server",
+        event_type=item.type,
+        visitor_id=visitor_id,
+        session_id=session_id,
+        user_agent=sender.user_agent,
+        language=sender.language,
+        consent=consent,
+        metadata=item.props,
+        idempotency_key=key,
+    )
+    refusal = kind.reader.read(item.props, row)
+    if refusal is not None:
+        return refusal
+    identity = None if key is None else key.encode()
+    return Event(row=row, identity=identity, client_address=sender.address)
+
+
+def _canonical(text: str, *, must_be_uuid: bool) -> str | None:
+    """`text` as an id, a UUID in lower case; None when it cannot be one.
+
+    Lower case for every type, not only where a UUID is required: else a visitor's page views and
+    its identification would not meet.
+    """
+    if len(text) == 36 and _IS_UUID(text):
+        return text.lower()
+    if must_be_uuid or not 0 < len(text) <= ID_CHARS_MAX:
+        return None
+    return text
+
+
+_item_decoder: Final = msgspec.json.Decoder(Item)
+_members_decoder: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_text_decoder: Final[msgspec.json.Decoder[str | None]] = msgspec.json.Decoder(str | None)
+_ts_decoder: Final[msgspec.json.Decoder[int | float | None]] = msgspec.json.Decoder(
+    int | float | None
+)
+
+
+def read_item(raw: msgspec.Raw) -> Item | Refusal:
+    """Decode one item whose batch did not decode as a whole; `raw` is a well-formed JSON value.
+
+    A member of a wrong type becomes a value that `judge` refuses when its turn comes.
+    """
+    body = bytes(raw)
+    try:
+        return decoding.decode(_item_decoder, body)
+    except msgspec.ValidationError:
+        pass
+    except decoding.Malformed:
+        # Only depth is left: this runs a few frames nearer to the limit than the whole body did.
+        return _TOO_DEEP
+    try:
+        members = decoding.decode(_members_decoder, body)
+    except msgspec.ValidationError:
+        return _NOT_AN_OBJECT
+    except decoding.Malformed:
+        return _TOO_DEEP
+    return Item(
+        type=_read_text(members, "type", "") or "",
+        ts=_read_ts(members),
+        props=members.get("props", _NULL),
+        visitor_id=_read_text(members, "visitorId", ""),
+        session_id=_read_text(members, "sessionId", ""),
+        idempotency_key=_read_text(members, "idempotencyKey", ""),
+        consent=_read_text(members, "consent", "unknown"),
+    )
+
+
+def _read_text(members: dict[str, msgspec.Raw], name: str, otherwise: str) -> str | None:
+    """The member as text, None when it is absent or null, `otherwise` when it is no text."""
+    try:
+        return _text_decoder.decode(members.get(name, _NULL))
+    except (msgspec.ValidationError, RecursionError):
+        return otherwise
+
+
+def _read_ts(members: dict[str, msgspec.Raw]) -> int | float | None:
+    try:
+        return _ts_decoder.decode(members.get("ts", _NULL))
+    except (msgspec.ValidationError, RecursionError):
+        return None

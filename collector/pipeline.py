@@ -1,0 +1,282 @@
+"""The only place where the steps of ingestion stand in order. Names no protocol.
+
+Invariants:
+
+1. A success answer is made only from a `Receipt`, or for repeats of rows that are on disk.
+2. Keys are looked up after every other check, so that a refused event never uses up its key.
+3. Between looking keys up and putting them in flight there is no await.
+4. Every event of a request that was read is counted exactly once: accepted, duplicate, rejected or
+   dropped.
+5. Nothing that could be personal reaches a row without having passed `privacy`.
+"""
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Final
+
+import msgspec
+
+from collector.access import Access, Caller, Refused
+from collector.adapters.contract import Budget, Endpoint, Request, Response
+from collector.config import Site
+from collector.dedup import Dedup
+from collector.event import Batch, Event, Outcome, Verdict
+from collector.ids import uuid7
+from collector.metrics import Metrics
+from collector.normalise import Clock
+from collector.privacy import AddressHasher, apply, gpc_sent
+from collector.refusal import (
+    INVALID_PAYLOAD,
+    MALFORMED_BODY,
+    QUARANTINED,
+    QUEUE_FULL,
+    SHUTTING_DOWN,
+    STORAGE_UNAVAILABLE,
+    Kind,
+    Refusal,
+)
+from collector.salt import DailySalt
+from storage import Closed, QueueFull, Receipt, Row, StorageError, Store, encode, make_key
+
+ReadBody = Callable[[int], Awaitable[bytes | Refusal]]
+
+_UNKNOWN_SITE: Final = "unknown"
+_DAY_US: Final = 24 * 3600 * 1_000_000
+# A full queue drains in well under a second; a full or failing disk takes an operator.
+_RETRY_AFTER_S: Final = {QUEUE_FULL: 1, STORAGE_UNAVAILABLE: 10, SHUTTING_DOWN: 5}
+
+
+class Pipeline:
+    """Takes a request from its head to the answer."""
+
+    def __init__(
+        self,
+        *,
+        access: Access,
+        store: Store,
+        clock: Clock,
+        hasher: AddressHasher,
+        salt: DailySalt,
+        metrics: Metrics,
+        now_us: Callable[[], int],
+        body_bytes_max: int,
+        quarantine: Callable[[Request, Refusal, Site], bool],
+    ) -> None:
+        self._access = access
+        self._store = store
+        self._clock = clock
+        self._hasher = hasher
+        self._salt = salt
+        self._metrics = metrics
+        self._now_us = now_us
+        self._body_bytes_max = body_bytes_max
+        self._quarantine = quarantine
+        self._dedup = Dedup(store.keys)
+
+    async def ingest(
+        self, endpoint: Endpoint, request: Request, address: str, read_body: ReadBody
+    ) -> Response:
+        """Answer one request to an endpoint that takes events."""
+        caller = self._access.head(endpoint, request, address)
+        if isinstance(caller, Refused):
+            return self._refuse(endpoint, request, caller.refusal, caller.budget)
+        body = await read_body(endpoint.body_bytes_max or self._body_bytes_max)
+        if isinstance(body, Refusal):
+            return self._refuse(endpoint, request, body, caller.budget, caller.site)
+        request.body = body
+        request.now_us = self._now_us()
+        batch = endpoint.decode(request)
+        if isinstance(batch, Refusal):
+            batch = self._set_aside(request, batch, caller.site)
+            return self._refuse(endpoint, request, batch, caller.budget, caller.site)
+        for item in batch.items:
+            if isinstance(item, Event):
+                self._clock.correct(item, request.now_us)
+        sites = self._authorise(endpoint, caller, batch, address)
+        if isinstance(sites, Refused):
+            site = caller.site
+            budget = sites.budget or caller.budget
+            return self._refuse(endpoint, request, sites.refusal, budget, site, len(batch.items))
+        outcomes = await self._store_batch(endpoint, request, caller, batch, sites, address)
+        if isinstance(outcomes, Refusal):
+            site = sites[0] if sites else None
+            return self._refuse(endpoint, request, outcomes, caller.budget, site, len(batch.items))
+        self._count(endpoint, outcomes, sites)
+        return endpoint.respond(request, batch, outcomes, caller.budget)
+
+    # --- body phase
+
+    def _authorise(
+        self, endpoint: Endpoint, caller: Caller, batch: Batch, address: str
+    ) -> "list[Site | None] | Refused":
+        """The site of each item; items that may not go there become refusals.
+
+        Item by item where each names its own site, at once where the head or batch names it.
+        """
+        items = batch.items
+        if batch.site or caller.site is not None:
+            site = caller.site or self._access.batch_site(caller, batch.site)
+            if isinstance(site, Refusal):
+                return Refused(site)
+            refused = self._access.decoded(endpoint, caller, site, items, address)
+            if refused is not None:
+                return refused
+            if endpoint.check is not None:
+                endpoint.check(batch, site)
+            return [site] * len(items)
+        sites: list[Site | None] = []
+        for index, item in enumerate(items):
+            if isinstance(item, Refusal):
+                sites.append(None)
+                continue
+            found = self._access.item_site(caller, item.row.site_id)
+            if isinstance(found, Refusal):
+                items[index] = found
+                sites.append(None)
+                continue
+            sites.append(found)
+        return sites
+
+    async def _store_batch(
+        self,
+        endpoint: Endpoint,
+        request: Request,
+        caller: Caller,
+        batch: Batch,
+        sites: "list[Site | None]",
+        address: str,
+    ) -> "list[Outcome] | Refusal":
+        """Look up, encode, commit; the outcome of each item, or why none could be stored."""
+        now_us = request.now_us
+        is_gpc = gpc_sent(request.headers)
+        keys: list[bytes | None] = []
+        rows: list[Row] = []
+        for item, site in zip(batch.items, sites, strict=True):
+            if isinstance(item, Event) and site is not None:
+                keys.append(self._complete(endpoint, caller, item, site, address, now_us))
+                apply(item.row, gpc=is_gpc, honour_gpc=site.honour_gpc)
+                rows.append(item.row)
+        if not rows:
+            return list(batch.items)  # type: ignore[arg-type]  # refusals only
+        while not isinstance(verdicts := self._dedup.find(keys, now_us), list):
+            await verdicts
+        refusal = await self._commit(endpoint, rows, keys, verdicts, now_us)
+        if refusal is not None:
+            return refusal
+        repeats = iter(verdicts)
+        return [
+            item
+            if isinstance(item, Refusal)
+            else (Verdict.DUPLICATE if next(repeats) else Verdict.ACCEPTED)
+            for item in batch.items
+        ]
+
+    def _complete(
+        self,
+        endpoint: Endpoint,
+        caller: Caller,
+        event: Event,
+        site: Site,
+        address: str,
+        now_us: int,
+    ) -> bytes | None:
+        """Fill in the server facts of the row; returns its key."""
+        row = event.row
+        row.site_id = site.id
+        row.key_id = caller.key.name if caller.key else None
+        if not row.event_id:
+            row.event_id = uuid7(now_us)
+        client = event.client_address if row.source == "server" else address
+        row.ip_hash = self._hasher.hash(client, now_us // _DAY_US, self._salt.of(now_us))
+        if event.identity is None:
+            return None
+        key = make_key(endpoint.protocol.encode(), site.id.encode(), event.identity)
+        row.dedup_key = key.hex()
+        return key
+
+    async def _commit(
+        self,
+        endpoint: Endpoint,
+        rows: list[Row],
+        keys: list[bytes | None],
+        verdicts: list[bool],
+        now_us: int,
+    ) -> Refusal | None:
+        """Put the rows on disk; None when they are."""
+        fresh = [
+            key
+            for key, is_repeat in zip(keys, verdicts, strict=True)
+            if key is not None and not is_repeat
+        ]
+        if True in verdicts:
+            if endpoint.stores_duplicates:
+                for row, is_repeat in zip(rows, verdicts, strict=True):
+                    row.is_duplicate = int(is_repeat)
+            else:
+                rows = [row for row, is_repeat in zip(rows, verdicts, strict=True) if not is_repeat]
+                if not rows:
+                    return None
+        lines = encode(rows)
+        try:
+            commit = self._store.submit(
+                lines, len(rows), now_us, partial(self._dedup.settle, fresh, now_us)
+            )
+        except StorageError as error:
+            return _unavailable(error)
+        self._dedup.hold(fresh, commit)
+        result = await commit
+        return None if isinstance(result, Receipt) else _unavailable(result)
+
+    # --- answers
+
+    def _refuse(
+        self,
+        endpoint: Endpoint,
+        request: Request,
+        refusal: Refusal,
+        budget: Budget | None,
+        site: Site | None = None,
+        count: int = 1,
+    ) -> Response:
+        site_id = site.id if site else _UNKNOWN_SITE
+        kind = refusal.kind
+        self._metrics.count_event((site_id, endpoint.protocol, kind.outcome, kind.code), count)
+        return endpoint.refuse(request, refusal, budget)
+
+    def _set_aside(self, request: Request, refusal: Refusal, site: Site | None) -> Refusal:
+        """Keep an invalid body for inspection where the site asks for it."""
+        is_wanted = site is not None and site.quarantines_invalid
+        if not is_wanted or refusal.kind not in {INVALID_PAYLOAD, MALFORMED_BODY}:
+            return refusal
+        assert site is not None
+        if not self._quarantine(request, refusal, site):
+            return refusal
+        return msgspec.structs.replace(refusal, kind=QUARANTINED)
+
+    def _count(
+        self, endpoint: Endpoint, outcomes: list[Outcome], sites: "list[Site | None]"
+    ) -> None:
+        counts: dict[tuple[str, str, str, str], int] = {}
+        for outcome, site in zip(outcomes, sites, strict=True):
+            site_id = site.id if site else _UNKNOWN_SITE
+            labels: tuple[str, str, str, str]
+            if isinstance(outcome, Refusal):
+                kind = outcome.kind
+                labels = (site_id, endpoint.protocol, kind.outcome, kind.code)
+            else:
+                name = "accepted" if outcome is Verdict.ACCEPTED else "duplicate"
+                labels = (site_id, endpoint.protocol, name, "")
+            counts[labels] = counts.get(labels, 0) + 1
+        for labels, count in counts.items():
+            self._metrics.count_event(labels, count)
+
+
+def _unavailable(error: StorageError) -> Refusal:
+    kind: Kind
+    if isinstance(error, QueueFull):
+        kind, message = QUEUE_FULL, "too many events are waiting to be written"
+    elif isinstance(error, Closed):
+        kind, message = SHUTTING_DOWN, "the collector is stopping"
+    else:
+        kind, message = STORAGE_UNAVAILABLE, "events cannot be stored at present"
+    return Refusal(kind, message, retry_after_s=_RETRY_AFTER_S[kind])

@@ -1,0 +1,294 @@
+"""Composition root: builds everything, starts and stops it in order. Has the only real clock.
+
+`Service` lives in the worker process; `serve` is what the main process does. The main process only
+supervises: it starts the worker anew when that ends by itself, as it does after a failed sync.
+"""
+
+import asyncio
+import ctypes
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from multiprocessing import Value
+from multiprocessing.sharedctypes import Synchronized
+from typing import Final
+
+from granian import Granian
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
+
+from collector import logs
+from collector.access import Access
+from collector.adapters import ENDPOINTS
+from collector.adapters.contract import Response
+from collector.asgi import App, Edge
+from collector.config import Config
+from collector.http import AddressReader, BodyReader
+from collector.metrics import Metrics
+from collector.normalise import Clock
+from collector.origin import request_host
+from collector.pipeline import Pipeline
+from collector.privacy import AddressHasher
+from collector.quarantine import Quarantine
+from collector.ratelimit import Limiter
+from collector.salt import DailySalt
+from collector.sites import Sites
+from storage import Files, Locked, Settings, StorageError, Store
+
+_log: Final = logging.getLogger("collector")
+
+_TICK_S: Final = 0.05
+_SWEEP_S: Final = 1.0
+_USAGE_S: Final = 5.0
+_USAGE: Final = "usage.json"
+# Long enough for the answers of the failed group to leave, short enough to be up again at once.
+_EXIT_DELAY_S: Final = 0.2
+_EXIT_CODE: Final = 70
+# Answers that were handed to the server when a stop began still have to reach their sockets.
+_LINGER_S: Final = 0.1
+_FLUSH_TIMEOUT_S: Final = 8.0
+_LOCK_WAIT_S: Final = 2.0
+# A reload starts the new worker before the old one is told to stop.
+_WORKER_LOCK_WAIT_S: Final = 30.0
+_PR_SET_PDEATHSIG: Final = 1
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000
+
+
+def _monotonic_us() -> int:
+    return time.monotonic_ns() // 1000
+
+
+class Service:
+    """One running collector, in the worker process."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._last_sweep_s = self._last_usage_s = 0.0
+
+    async def start(self) -> Edge:
+        """Open the store, build the rest. Raises `StorageError` or OSError."""
+        config = self._config
+        self._loop = asyncio.get_running_loop()
+        self._metrics = Metrics()
+        self._store = await self._open_store()
+        self._store.observe_commits(self._metrics.observe_commit)
+        self._store.on_flushed = self._metrics.flush_seconds.observe
+        self._limiter = Limiter(config.limits, config.tiers)
+        self._load_usage()
+        sites = Sites(config)
+        self._bodies = BodyReader(
+            timeout_ms=config.server.body_timeout_ms, monotonic_s=time.monotonic
+        )
+        pipeline = Pipeline(
+            access=Access(sites, self._limiter, monotonic_us=_monotonic_us, now_us=_now_us),
+            store=self._store,
+            clock=Clock(config.time),
+            hasher=AddressHasher(),
+            salt=DailySalt(self._store),
+            metrics=self._metrics,
+            now_us=_now_us,
+            body_bytes_max=config.server.body_bytes_max,
+            quarantine=Quarantine(self._store).keep,
+        )
+        self._edge = Edge(
+            endpoints=ENDPOINTS,
+            pages={
+                "/healthz": lambda: _text(200, b"ok\n"),
+                "/readyz": self._readiness,
+                "/metrics": self._metrics_page,
+            },
+            pipeline=pipeline,
+            bodies=self._bodies,
+            addresses=AddressReader(config.server.trusted_proxies),
+            metrics=self._metrics,
+            trusts=lambda headers: sites.any_trusts(request_host(headers) or ""),
+            now_us=_now_us,
+            monotonic_s=time.monotonic,
+        )
+        self._ticker = self._loop.call_later(_TICK_S, self._tick)
+        _log.info("ready on http://%s:%d", config.server.host, config.server.port)
+        return self._edge
+
+    async def stop(self) -> None:
+        """Refuse newcomers, finish what is in flight, put everything into parts, unlock."""
+        self._ticker.cancel()
+        await self._edge.drain(self._config.server.stop_timeout_ms / 1000)
+        await asyncio.sleep(_LINGER_S)
+        self._save_usage()
+        await self._store.close(flush_timeout_s=_FLUSH_TIMEOUT_S)
+        _log.info("stopped; %d rows stay in the log", self._store.unflushed_rows)
+
+    async def _open_store(self) -> Store:
+        storage = self._config.storage
+        settings = Settings(
+            directory=storage.directory,
+            durability=storage.durability,
+            publish_interval_ms=storage.publish_interval_ms,
+            segment_bytes_max=storage.segment_bytes_max,
+            queue_bytes_max=storage.queue_bytes_max,
+            disk_free_bytes_min=storage.disk_free_bytes_min,
+            keys_max=storage.keys_max,
+        )
+        deadline_s = time.monotonic() + _WORKER_LOCK_WAIT_S
+        while True:
+            try:
+                return Store.open(
+                    settings,
+                    Files(),
+                    now_us=_now_us(),
+                    monotonic_s=time.monotonic,
+                    on_fatal=self._end,
+                )
+            except Locked:
+                if time.monotonic() > deadline_s:
+                    raise
+                await asyncio.sleep(0.1)
+
+    def _end(self, error: StorageError) -> None:
+        """After a failed sync: answer those who wait, then end; the supervisor starts anew."""
+        _log.critical("ending this worker: %s", error)
+        self._loop.call_later(_EXIT_DELAY_S, os._exit, _EXIT_CODE)
+
+    def _tick(self) -> None:
+        now_s = time.monotonic()
+        self._store.tick(_now_us())
+        if now_s - self._last_sweep_s >= _SWEEP_S:
+            self._last_sweep_s = now_s
+            self._bodies.sweep()
+        if now_s - self._last_usage_s >= _USAGE_S:
+            self._last_usage_s = now_s
+            self._save_usage()
+        self._ticker = self._loop.call_later(_TICK_S, self._tick)
+
+    # --- monthly usage
+
+    def _load_usage(self) -> None:
+        data = self._store.read_state(_USAGE)
+        if data is None:
+            return
+        try:
+            self._limiter.usage.load(data)
+        except ValueError as error:
+            _log.warning("the monthly usage could not be read and starts from zero: %s", error)
+
+    def _save_usage(self) -> None:
+        usage = self._limiter.usage
+        if not usage.dirty:
+            return
+        try:
+            self._store.write_state(_USAGE, usage.dump())
+        except OSError as error:
+            _log.warning("the monthly usage could not be kept: %s", error.strerror)
+
+    # --- pages
+
+    def _readiness(self) -> Response:
+        if self._edge.is_stopping:
+            return _text(503, b"stopping\n")
+        refusal = self._store.refusal
+        return _text(200, b"ready\n") if refusal is None else _text(503, f"{refusal}\n".encode())
+
+    def _metrics_page(self) -> Response:
+        store = self._store
+        gauges: dict[str, Callable[[], float]] = {
+            "collector_queue_bytes": lambda: store.queue_bytes,
+            "collector_wal_bytes": lambda: store.wal_bytes,
+            "collector_unflushed_rows": lambda: store.unflushed_rows,
+            "collector_parts": lambda: store.parts,
+            "collector_keys": lambda: len(store.keys),
+            "collector_keys_forgotten_total": lambda: store.keys.forgotten,
+            "collector_flush_failures_total": lambda: store.flush_failures,
+            "collector_disk_free_bytes": lambda: store.free_bytes,
+        }
+        body = self._metrics.render(gauges)
+        return Response(200, [(b"content-type", b"text/plain; version=0.0.4; charset=utf-8")], body)
+
+
+def _text(status: int, body: bytes) -> Response:
+    return Response(status, [(b"content-type", b"text/plain; charset=utf-8")], body)
+
+
+# --- processes
+
+
+def serve(config: Config) -> int:
+    """Run the collector until it is told to stop; returns the exit code."""
+    problem = _maybe_problem(config)
+    if problem:
+        sys.stderr.write(f"collector: {problem}\n")
+        return 1
+    has_failed: Synchronized[int] = Value("i", 0)
+    server = Granian(
+        "collector",
+        address=config.server.host,
+        port=config.server.port,
+        interface=Interfaces.ASGI,
+        http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(header_read_timeout=config.server.body_timeout_ms),
+        websockets=False,
+        log_dictconfig=logs.dictionary(config.server.log_level),
+        respawn_failed_workers=True,
+    )
+    loader = partial(_load_app, config, has_failed)
+    try:
+        server.serve(target_loader=loader, wrap_loader=False)
+    except OSError as error:
+        address = f"{config.server.host}:{config.server.port}"
+        sys.stderr.write(f"collector: cannot listen on {address}: {error.strerror or error}\n")
+        return 1
+    except SystemExit as end:
+        return int(end.code or 0) if not isinstance(end.code, str) else 1
+    return 1 if has_failed.value else 0
+
+
+def _load_app(config: Config, has_failed: "Synchronized[int]") -> App:
+    """Runs in the worker, before its event loop."""
+    _end_with_parent()
+    return App(Service(config), partial(_give_up, has_failed))
+
+
+def _give_up(has_failed: "Synchronized[int]", error: Exception) -> None:
+    """A start that failed once fails again: stop the supervisor instead of being started anew."""
+    if not isinstance(error, StorageError | OSError):
+        _log.error("start failed", exc_info=error)
+    has_failed.value = 1
+    os.kill(os.getppid(), signal.SIGTERM)
+
+
+def _end_with_parent() -> None:
+    """Have the kernel kill this process when the supervisor dies, however it dies.
+
+    An orphan would go on holding the port and the data directory.
+    """
+    parent = os.getppid()
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(_EXIT_CODE)
+
+
+def _maybe_problem(config: Config) -> str | None:
+    """Why this collector cannot run, as far as it can be known before a worker is started."""
+    directory = config.storage.directory
+    try:
+        Files().make_folder(directory)
+        deadline_s = time.monotonic() + _LOCK_WAIT_S
+        while True:
+            try:
+                os.close(Files().lock(directory / "lock"))
+                break
+            except Locked as error:
+                # The worker of a supervisor that was just killed is gone in a moment.
+                if time.monotonic() > deadline_s:
+                    return str(error)
+                time.sleep(0.05)
+    except OSError as error:
+        return f"{directory} cannot be used: {error.strerror}"
+    return None

@@ -1,0 +1,178 @@
+"""Group commit: many requests share one write and one sync.
+
+Invariants:
+
+1. A receipt exists only for a group that was written and, unless durability is "os", synced.
+2. The lines of one submission lie in one group; groups are written in the order of submission.
+3. Bytes waiting to be written never exceed `queue_bytes_max`.
+4. `on_done` of a submission is called exactly once, before anyone who waits for it wakes up; so
+   what it does (remembering keys, or giving them back) never depends on the waiting task.
+5. After a failed sync nothing is written any more.
+
+On a fast disk the write happens on the event loop, between two rounds of requests: a hand-over to
+a thread costs more than the sync itself. While the disk is slow it happens on a thread, so that
+the loop goes on reading requests, which then share the next sync.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+from functools import partial
+from typing import Final
+
+import msgspec
+
+from storage.errors import Closed, QueueFull, StorageError, SyncFailed
+from storage.wal import Wal
+
+# One write stays below this unless one submission alone is larger, so that a queue of large
+# batches is answered piece by piece.
+_GROUP_BYTES_MAX: Final = 8 * 1024 * 1024
+# Above the first a write counts as slow, below the second as fast again; seconds, smoothed.
+_SLOW_S: Final = 0.010
+_FAST_S: Final = 0.004
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """Proof that a group is on disk: only from it may a success answer be made."""
+
+    segment: int
+
+
+Result = Receipt | StorageError
+OnDone = Callable[[bool], None]
+
+
+class _Group:
+    __slots__ = ("bytes", "chunks", "day", "done", "future", "rows")
+
+    def __init__(self, day: date, future: "asyncio.Future[Result]") -> None:
+        self.day = day
+        self.future = future
+        self.chunks: list[bytes] = []
+        self.done: list[OnDone] = []
+        self.rows = 0
+        self.bytes = 0
+
+
+class CommitStats:
+    """What the metrics want to know; `observe` is replaced by whoever keeps histograms."""
+
+    def __init__(self) -> None:
+        self.observe: Callable[[float, int], None] = lambda _seconds, _rows: None
+
+
+class GroupCommit:
+    """The queue in front of the log. Lives on one event loop."""
+
+    def __init__(
+        self,
+        wal: Wal,
+        *,
+        queue_bytes_max: int,
+        monotonic_s: Callable[[], float],
+        on_failure: Callable[[StorageError], None],
+    ) -> None:
+        self._wal = wal
+        self._queue_bytes_max = queue_bytes_max
+        self._monotonic_s = monotonic_s
+        self._on_failure = on_failure
+        self._loop = asyncio.get_running_loop()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="commit")
+        self._groups: deque[_Group] = deque()
+        self._is_scheduled = False
+        self._is_writing = False
+        self._smoothed_s = 0.0
+        self._uses_thread = False
+        self._refusal: StorageError | None = None
+        self.stats = CommitStats()
+        self.queue_bytes = 0
+
+    @property
+    def is_writing(self) -> bool:
+        """True while the thread is in the log: the caller must leave the log alone."""
+        return self._is_writing
+
+    def submit(
+        self, lines: bytes, rows: int, day: date, on_done: OnDone
+    ) -> "asyncio.Future[Result]":
+        """Enqueue `lines`; the future gives a `Receipt`, or the error that took its place.
+
+        The future is shared by the group: it must never be cancelled. Raises `QueueFull` or
+        `Closed`, with nothing enqueued and `on_done` not called.
+        """
+        if self._refusal is not None:
+            raise self._refusal
+        size = len(lines)
+        if self.queue_bytes + size > self._queue_bytes_max and self._groups:
+            raise QueueFull("too many bytes wait to be written")
+        group = self._groups[-1] if self._groups else None
+        if group is None or group.day != day or group.bytes + size > _GROUP_BYTES_MAX:
+            group = _Group(day, self._loop.create_future())
+            self._groups.append(group)
+        group.chunks.append(lines)
+        group.done.append(on_done)
+        group.rows += rows
+        group.bytes += size
+        self.queue_bytes += size
+        if not self._is_scheduled and not self._is_writing:
+            self._is_scheduled = True
+            # Everything that is ready to run now still joins this group.
+            self._loop.call_soon(self._drain)
+        return group.future
+
+    async def close(self) -> None:
+        """Refuse newcomers, wait until everything enqueued is decided."""
+        if self._refusal is None:
+            self._refusal = Closed("the collector is stopping")
+        while self._groups or self._is_writing:
+            future = self._groups[0].future if self._groups else None
+            await (future if future is not None else asyncio.sleep(0.001))
+        self._thread.shutdown()
+
+    def _drain(self) -> None:
+        self._is_scheduled = False
+        while self._groups and not self._is_writing:
+            group = self._groups.popleft()
+            if not self._uses_thread:
+                self._finish(group, *self._write(group))
+                continue
+            self._is_writing = True
+            writing = self._loop.run_in_executor(self._thread, self._write, group)
+            writing.add_done_callback(partial(self._written, group))
+
+    def _written(self, group: _Group, writing: "asyncio.Future[tuple[Result, float]]") -> None:
+        self._is_writing = False
+        self._finish(group, *writing.result())
+        self._drain()
+
+    def _write(self, group: _Group) -> tuple[Result, float]:
+        if isinstance(self._refusal, SyncFailed):
+            return self._refusal, 0.0
+        started = self._monotonic_s()
+        try:
+            result: Result = Receipt(
+                self._wal.commit(group.day, b"".join(group.chunks), group.rows)
+            )
+        except StorageError as error:
+            result = error
+        return result, self._monotonic_s() - started
+
+    def _finish(self, group: _Group, result: Result, seconds: float) -> None:
+        self.queue_bytes -= group.bytes
+        is_durable = isinstance(result, Receipt)
+        if isinstance(result, StorageError):
+            if isinstance(result, SyncFailed):
+                self._refusal = result
+            self._on_failure(result)
+        for on_done in group.done:
+            on_done(is_durable)
+        group.future.set_result(result)
+        self.stats.observe(seconds, group.rows)
+        self._smoothed_s += (seconds - self._smoothed_s) / 8
+        if self._smoothed_s > _SLOW_S:
+            self._uses_thread = True
+        elif self._smoothed_s < _FAST_S:
+            self._uses_thread = False

@@ -1,0 +1,150 @@
+"""The only door to the disk: write, sync, publish, replace, remove, lock.
+
+Nothing else in the project opens a file for writing, forces bytes to disk, renames or deletes
+(DuckDB writes only to temporary names handed out here). Tests put a faulty disk in its place, so
+each method is one operation that can fail, and says what its success promises. Errors are OSError
+unless said otherwise.
+"""
+
+import errno
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from storage.errors import Locked
+
+_MODE = 0o640
+
+
+class Files:
+    """The real disk."""
+
+    def make_folder(self, path: Path) -> None:
+        """Make `path` and what is missing above it; lasting once its parent is synced."""
+        path.mkdir(parents=True, exist_ok=True)
+
+    def lock(self, path: Path) -> int:
+        """Take the exclusive lock at `path` for as long as the returned descriptor is open.
+
+        Raises `Locked` when another process has it. The lock ends with the process, however it
+        ends.
+        """
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(descriptor)
+            if error.errno in {errno.EWOULDBLOCK, errno.EACCES}:
+                raise Locked(path) from None
+            raise
+        return descriptor
+
+    def create(self, path: Path) -> int:
+        """Create `path`, which must not exist, for writing; lasting once its folder is synced."""
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE)
+
+    def write(self, descriptor: int, data: bytes, offset: int) -> None:
+        """Hand all of `data` to the system at `offset`; it may not be on disk yet."""
+        view = memoryview(data)
+        while view:
+            written = os.pwrite(descriptor, view, offset)
+            view = view[written:]
+            offset += written
+
+    def sync(self, descriptor: int) -> None:
+        """Force what was written to disk; on success it survives a loss of power.
+
+        After a failure nobody knows what is on disk: the caller must not go on.
+        """
+        os.fdatasync(descriptor)
+
+    def truncate(self, descriptor: int, size: int) -> None:
+        """Cut the file to `size` bytes; lasting after the next sync."""
+        os.ftruncate(descriptor, size)
+
+    def close(self, descriptor: int) -> None:
+        """Close the descriptor; promises nothing about the disk."""
+        os.close(descriptor)
+
+    def sync_folder(self, path: Path) -> None:
+        """Force the names in `path` to disk."""
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def publish(self, temporary: Path, final: Path) -> None:
+        """Give a finished file its name: force it to disk, rename, force the folder.
+
+        On success `final` is whole and lasting; before, it does not exist.
+        """
+        descriptor = os.open(temporary, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        if not final.parent.is_dir():
+            final.parent.mkdir(parents=True)
+            self.sync_folder(final.parent.parent)
+        temporary.rename(final)
+        self.sync_folder(final.parent)
+
+    def replace(self, path: Path, data: bytes) -> None:
+        """Make `data` the content of `path`: readers and a crash see the old or the new, whole."""
+        temporary = path.with_name(path.name + ".tmp")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, _MODE)
+        try:
+            self.write(descriptor, data, 0)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        temporary.replace(path)
+        self.sync_folder(path.parent)
+
+    def cut(self, path: Path, size: int, keep_in: Path) -> None:
+        """Cut `path` to `size` bytes after copying what lies behind to `keep_in`; lasting."""
+        with path.open("rb") as source:
+            source.seek(size)
+            self.replace(keep_in, source.read())
+        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.ftruncate(descriptor, size)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def remove(self, path: Path) -> None:
+        """Remove `path` if it is there; not forced to disk: a crash may bring it back."""
+        path.unlink(missing_ok=True)
+
+    def read(self, path: Path) -> bytes:
+        """All bytes of `path`."""
+        return path.read_bytes()
+
+    def probe(self, folder: Path) -> None:
+        """Find out whether `folder` takes new bytes: write and sync a small file, remove it."""
+        path = folder / "probe"
+        try:
+            self.replace(path, bytes(4096))
+        finally:
+            path.with_name("probe.tmp").unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+
+    def free_bytes(self, folder: Path) -> int:
+        """Bytes that an unprivileged user may still write below `folder`."""
+        status = os.statvfs(folder)
+        return status.f_bavail * status.f_frsize
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A private folder in the system's temporary folder, removed at the end."""
+        path = Path(tempfile.mkdtemp(prefix="collector-"))
+        try:
+            yield path
+        finally:
+            shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,94 @@
+"""Segments to Parquet, and keys out of Parquet, by DuckDB.
+
+One connection, used from one thread. Writes only to the temporary path it is given; publishing is
+`files.publish`. Settings are of the subset that DuckDB 1.5 and 2.0 share.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import duckdb
+
+from storage.schema import COLUMNS
+
+# A line holds one row; the largest comes from one event that fills a request body.
+LINE_BYTES_MAX = 32 * 1024 * 1024
+_KEYS_PER_FETCH = 50_000
+
+
+def connect(*, threads: int, memory_limit_mb: int = 512) -> duckdb.DuckDBPyConnection:
+    """A private in-memory connection that never reaches for the network or the home folder."""
+    connection = duckdb.connect(
+        config={
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+            "threads": threads,
+            "memory_limit": f"{memory_limit_mb}MB",
+            "preserve_insertion_order": True,
+        }
+    )
+    connection.execute("SET TimeZone = 'UTC'")
+    return connection
+
+
+def quote(text: str | Path) -> str:
+    """`text` as an SQL string."""
+    return "'" + str(text).replace("'", "''") + "'"
+
+
+def lines_sql(paths: Sequence[Path]) -> str:
+    """A table expression: the rows in segments `paths`, as they stand in the lines."""
+    listed = ", ".join(quote(path) for path in paths)
+    columns = ", ".join(f"{column.name}: '{column.line_type}'" for column in COLUMNS)
+    return (
+        f"read_json([{listed}], format = 'newline_delimited', columns = {{{columns}}}, "
+        f"maximum_object_size = {LINE_BYTES_MAX}) "
+    )
+
+
+def select_sql(paths: Sequence[Path]) -> str:
+    """A query: the rows in segments `paths` as rows of the events table."""
+    chosen = ", ".join(f"{column.expression} AS {column.name}" for column in COLUMNS)
+    # Header and commit lines have no event id.
+    return f"SELECT {chosen} FROM {lines_sql(paths)} WHERE event_id IS NOT NULL"  # noqa: S608
+
+
+class ParquetWriter:
+    """Turns segments into Parquet files."""
+
+    def __init__(self, *, threads: int = 1) -> None:
+        self._connection = connect(threads=threads)
+
+    def write(self, segment: Path, temporary: Path) -> int:
+        """Write the rows of `segment` to `temporary`; returns how many. Raises `duckdb.Error`."""
+        counted = self._connection.execute(
+            f"COPY ({select_sql([segment])}) TO {quote(temporary)} "
+            "(FORMAT parquet, COMPRESSION zstd)"
+        ).fetchall()
+        return int(counted[0][0])
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self._connection.close()
+
+
+def recent_keys(parts: Sequence[Path], since_us: int) -> Iterator[list[tuple[bytes, int]]]:
+    """Keys accepted after `since_us`, with their times, oldest part first, in chunks.
+
+    Repeats that were stored again are left out: they do not open a window of their own.
+    """
+    if not parts:
+        return
+    listed = ", ".join(quote(path) for path in parts)
+    connection = connect(threads=2)
+    try:
+        connection.execute(
+            "SELECT unhex(dedup_key), epoch_us(received_time) "  # noqa: S608
+            f"FROM read_parquet([{listed}], hive_partitioning = false) "
+            "WHERE is_duplicate = 0 AND dedup_key IS NOT NULL "
+            f"AND received_time > make_timestamptz({since_us})"
+        )
+        while rows := connection.fetchmany(_KEYS_PER_FETCH):
+            yield rows
+    finally:
+        connection.close()

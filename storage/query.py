@@ -1,0 +1,360 @@
+"""Queries over every acknowledged row at one moment: the parts, plus the log that no part covers.
+
+Takes no lock and writes nothing below the data directory, so that it works beside a running
+collector. Why each row is seen exactly once:
+
+1. Segments are listed before parts. A row is in a segment until its part is published, so a row
+   acknowledged before the listing is in a listed segment or in a part that was there afterwards.
+2. Parts are listed twice. A folder whose files change while it is read may show neither the old
+   nor the new ones; such a change shows in the second listing, and then everything is listed anew.
+3. Segments that a listed part covers are left out, and so are parts that a wider one covers.
+4. Of a segment only the valid prefix counts, and it is copied: the session reads what it judged.
+5. A listed file that is gone when it is needed (flushed, joined, expired) means: list anew.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import date
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import duckdb
+import msgspec
+
+from storage import layout, parquet, recovery, views
+from storage.errors import Corruption, StorageError
+from storage.files import Files
+from storage.layout import Part
+from storage.recovery import SegmentState
+
+# How long to wait before each further look at files that keep changing: 2.5 s in all.
+_PAUSES_S: Final = tuple(0.005 * 2**n for n in range(9))
+_MEMORY_MB: Final = 2048
+# DuckDB hands rows over in vectors of this many.
+_ROWS_PER_CHUNK: Final = 2048
+
+Values = tuple[Any, ...]
+
+
+class QueryError(StorageError):
+    """A query that cannot be answered; the message is for whoever asked."""
+
+
+class _Moved(Exception):
+    """A listed file is gone: look again."""
+
+
+class Listing(msgspec.Struct, frozen=True):
+    """Files that hold every acknowledged row once, but for segments that a part covers."""
+
+    segments: tuple[int, ...]
+    parts: tuple[Part, ...]
+
+    @property
+    def newest(self) -> int:
+        """The highest number of all, 0 when there is nothing."""
+        return max([0, *self.segments, *(part.last for part in self.parts)])
+
+
+def look(directory: Path) -> Listing:
+    """List the data directory. Raises `QueryError` when it is not there or never holds still."""
+    if not directory.is_dir():
+        raise QueryError(
+            f"{directory}: no such data directory; `collector serve` makes it, "
+            "storage.directory in the configuration says where"
+        )
+    for pause_s in _PAUSES_S:
+        listing = _maybe_listing(directory)
+        if listing is not None:
+            return listing
+        _wait(pause_s)
+    raise _restless(directory)
+
+
+def _maybe_listing(directory: Path) -> Listing | None:
+    """A listing that can be trusted, None when files changed in a way that could hide one."""
+    segments = tuple(layout.list_segments(directory / layout.WAL))
+    events = directory / layout.EVENTS
+    try:
+        parts = frozenset(layout.list_parts(events))
+        after = frozenset(layout.list_parts(events))
+    except FileNotFoundError:  # a folder went while it was being read
+        return None
+    listing = Listing(segments, tuple(layout.live_parts(parts)))
+    if parts - after:
+        return None
+    for part in after - parts:
+        is_flushed = part.first == part.last and part.first in segments
+        if not is_flushed and part.first <= listing.newest:
+            return None
+    return listing
+
+
+def _wait(seconds: float) -> None:
+    threading.Event().wait(seconds)
+
+
+def _restless(directory: Path) -> QueryError:
+    return QueryError(f"{directory}: files kept changing while they were read; ask again")
+
+
+class ResultColumn(msgspec.Struct, frozen=True):
+    """Name and DuckDB type of one column of a result."""
+
+    name: str
+    type: str
+
+
+class Result:
+    """Rows of a query, read once, in chunks.
+
+    Values are what DuckDB's Python API gives, except that JSON is `msgspec.Raw`, also inside lists,
+    structs and maps.
+    """
+
+    def __init__(
+        self,
+        columns: tuple[ResultColumn, ...],
+        converters: list["_Converter | None"],
+        first: list[Values],
+        fetch: Callable[[], list[Values]],
+    ) -> None:
+        self.columns = columns
+        self._converters = converters
+        self._first = first
+        self._fetch = fetch
+
+    def chunks(self) -> Iterator[list[Values]]:
+        """The rows, at most a few thousand at a time. Raises `QueryError`."""
+        chunk = self._first
+        while chunk:
+            yield self._converted(chunk)
+            chunk = self._fetch()
+
+    def rows(self) -> list[Values]:
+        """All rows that were not read yet; for results known to be small."""
+        return [row for chunk in self.chunks() for row in chunk]
+
+    def _converted(self, chunk: list[Values]) -> list[Values]:
+        if not any(self._converters):
+            return chunk
+        return [
+            tuple(
+                convert(value) if convert and value is not None else value
+                for convert, value in zip(self._converters, row, strict=True)
+            )
+            for row in chunk
+        ]
+
+
+class Lake:
+    """A DuckDB session over a data directory, as it was when the session began.
+
+    A context manager. `run` has one result at a time. Raises `QueryError`, and `Corruption` when a
+    segment is damaged; a torn tail is no damage, its rows were never acknowledged.
+    """
+
+    def __init__(self, directory: Path, files: Files, *, memory_mb: int = _MEMORY_MB) -> None:
+        self._directory = directory.absolute()
+        self._files = files
+        self._memory_mb = memory_mb
+        self._copies: list[Path] = []
+        self.listing = Listing((), ())
+        self.segments: tuple[SegmentState, ...] = ()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            self._scratch = stack.enter_context(self._files.scratch())
+            self._connection = parquet.connect(
+                threads=len(os.sched_getaffinity(0)), memory_limit_mb=self._memory_mb
+            )
+            stack.callback(self._connection.close)
+            spill = parquet.quote(self._scratch / "spill")
+            self._connection.execute(f"SET temp_directory = {spill}")
+            self._look_again()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    def run(self, sql: str) -> Result:
+        """Run `sql`; of several statements the last one gives the result."""
+        *before, last = self._statements(sql)
+        for statement in before:
+            for _ in self._start(statement).chunks():
+                pass
+        return self._start(last)
+
+    def write_parquet(self, sql: str, output: Path) -> None:
+        """Run `sql`, a query, and write its rows to the file `output`, replacing it."""
+        *before, last = self._statements(sql)
+        for statement in before:
+            self._start(statement).rows()
+        query = _without_end(last)
+        self._start(
+            f"COPY (\n{query}\n) TO {parquet.quote(output)} (FORMAT parquet, COMPRESSION zstd)"
+        )
+
+    def _statements(self, sql: str) -> list[str]:
+        try:
+            statements = [found.query for found in self._connection.extract_statements(sql)]
+        except duckdb.Error as error:
+            raise QueryError(str(error)) from None
+        if not statements:
+            raise QueryError("there is no SQL statement to run")
+        return statements
+
+    def _start(self, statement: str) -> Result:
+        """Run one statement up to its first rows, over newer files when files have gone."""
+        for pause_s in _PAUSES_S:
+            try:
+                self._connection.execute(statement)
+                columns = tuple(
+                    ResultColumn(name=entry[0], type=str(entry[1]))
+                    for entry in self._connection.description or ()
+                )
+                converters = [_maybe_converter(e[1]) for e in self._connection.description or ()]
+                first = self._connection.fetchmany(_ROWS_PER_CHUNK)
+            except duckdb.Error as error:
+                if not self._is_stale():
+                    raise QueryError(str(error)) from None
+                _wait(pause_s)
+                self._look_again()
+            else:
+                return Result(columns, converters, first, self._fetch)
+        raise _restless(self._directory)
+
+    def _fetch(self) -> list[Values]:
+        try:
+            return self._connection.fetchmany(_ROWS_PER_CHUNK)
+        except duckdb.Error as error:
+            # Rows have been handed out, so that it is too late to begin anew.
+            reason = "files were joined while their rows were read; ask again"
+            raise QueryError(reason if self._is_stale() else str(error)) from None
+
+    def _is_stale(self) -> bool:
+        events = self._directory / layout.EVENTS
+        return any(not (events / part.name).exists() for part in self.listing.parts)
+
+    def _look_again(self) -> None:
+        """Take the directory as it is now."""
+        for pause_s in _PAUSES_S:
+            try:
+                self._take(look(self._directory))
+            except _Moved:
+                _wait(pause_s)
+            except duckdb.Error as error:
+                if not self._is_stale():
+                    raise QueryError(str(error)) from None
+                _wait(pause_s)
+            except OSError as error:
+                raise QueryError(f"{error.filename}: {error.strerror}") from None
+            else:
+                return
+        raise _restless(self._directory)
+
+    def _take(self, listing: Listing) -> None:
+        """Make the views show the rows of `listing`. Raises `_Moved` when a segment is gone."""
+        self.listing = listing
+        for copy in self._copies:
+            self._files.remove(copy)
+        self._copies = []
+        logs: dict[date, list[Path]] = {}
+        states: list[SegmentState] = []
+        for number in listing.segments:
+            state, data = self._read_segment(number)
+            states.append(state)
+            if state.date is None or layout.is_covered(number, state.date, listing.parts):
+                continue
+            if state.rows:
+                copy = self._copy(number, data[: state.valid_bytes])
+                logs.setdefault(state.date, []).append(copy)
+        # The rules of a start apply: what it would refuse to go on with is not read either.
+        for action in recovery.plan(states, listing.parts):
+            if isinstance(action, recovery.Stop):
+                path = self._directory / layout.WAL / layout.segment_name(action.number)
+                raise Corruption(path, action.offset, action.reason, recovery.HINT)
+        self.segments = tuple(states)
+        self._define_views(logs)
+
+    def _read_segment(self, number: int) -> tuple[SegmentState, bytes]:
+        try:
+            data = self._files.read(self._directory / layout.WAL / layout.segment_name(number))
+        except FileNotFoundError:
+            raise _Moved from None
+        return recovery.judge_bytes(number, data)[0], data
+
+    def _copy(self, number: int, data: bytes) -> Path:
+        path = self._scratch / layout.segment_name(number)
+        descriptor = self._files.create(path)
+        try:
+            self._files.write(descriptor, data, 0)
+        finally:
+            self._files.close(descriptor)
+        self._copies.append(path)
+        return path
+
+    def _define_views(self, logs: dict[date, list[Path]]) -> None:
+        queries = [
+            f"SELECT *, DATE '{day}' AS date FROM ({parquet.select_sql(paths)})"  # noqa: S608
+            for day, paths in sorted(logs.items())
+        ]
+        if self.listing.parts:
+            events = self._directory / layout.EVENTS
+            names = ", ".join(views.pattern(events / part.name) for part in self.listing.parts)
+            queries.insert(0, views.parquet_sql(f"[{names}]"))
+        every_row = views.events_view("\nUNION ALL\n".join(queries) or views.empty_sql())
+        for view in (every_row, *views.VIEWS):
+            self._connection.execute(view.statement)
+
+
+def _without_end(statement: str) -> str:
+    """`statement` without its semicolon and what follows: a comment at most."""
+    text = statement.encode()
+    for position, _kind in duckdb.tokenize(statement):  # positions count bytes
+        if text[position : position + 1] == b";":
+            return text[:position].decode()
+    return statement
+
+
+_Converter = Callable[[Any], Any]
+
+
+def _maybe_converter(kind: Any) -> _Converter | None:
+    """What turns values of a DuckDB type into ours, None when they are as we want them."""
+    if str(kind) == "JSON":
+        return msgspec.Raw
+    if kind.id in {"list", "array"}:
+        inner = _maybe_converter(kind.children[0][1])
+        return _of_list(inner) if inner else None
+    if kind.id == "map":
+        inner = _maybe_converter(kind.children[1][1])
+        return _of_members(lambda _name: inner) if inner else None
+    if kind.id == "struct":
+        members = {name: _maybe_converter(child) for name, child in kind.children}
+        return _of_members(members.get) if any(members.values()) else None
+    return None
+
+
+def _of_list(inner: _Converter) -> _Converter:
+    return lambda values: [None if value is None else inner(value) for value in values]
+
+
+def _of_members(choose: Callable[[Any], _Converter | None]) -> _Converter:
+    def convert(members: dict[Any, Any]) -> dict[Any, Any]:
+        return {
+            name: value if value is None or inner is None else inner(value)
+            for name, value in members.items()
+            for inner in (choose(name),)
+        }
+
+    return convert

@@ -1,0 +1,198 @@
+"""What happens to the files that an earlier run left: a pure decision table, then its execution.
+
+`plan` never touches the disk. Its rules, first match first; a test walks all combinations:
+
+| found                                              | action                                   |
+| temporary file                                     | remove                                   |
+| part inside a wider part of its date               | remove                                   |
+| segment covered by a part of its date              | remove                                   |
+| last segment, no valid group, none further on      | torn first group: keep a copy, remove    |
+| last segment, bytes behind the valid prefix,       | torn tail: keep a copy, cut, warn        |
+|   no valid group further on                        |                                          |
+| any segment, damage otherwise                      | stop with path, offset and hint          |
+| segment that is whole                              | keep; the flusher takes it               |
+| name that is none of ours                          | leave, warn once                         |
+
+Everything `apply` does may be interrupted at any point and is done again at the next start.
+"""
+
+from collections.abc import Callable, Iterable
+from datetime import date
+from pathlib import Path
+
+import msgspec
+
+from storage import layout, segment
+from storage.errors import Corruption
+from storage.files import Files
+from storage.layout import Part
+
+HINT = (
+    "Nothing was changed. `collector inspect-log` shows what can still be read; "
+    "`collector recover --cut-damaged` keeps a copy and goes on without the damaged bytes"
+)
+
+
+class SegmentState(msgspec.Struct, frozen=True):
+    """What `plan` needs to know of a segment. `date` None: no valid group, so nobody knows."""
+
+    number: int
+    date: date | None
+    rows: int
+    size: int
+    valid_bytes: int
+    damage: str = ""
+    goes_on: bool = False
+
+
+class RemoveTemporary(msgspec.Struct, frozen=True):
+    """A file that was never published."""
+
+    name: str
+
+
+class RemovePart(msgspec.Struct, frozen=True):
+    """A part whose rows are all in a wider one."""
+
+    part: Part
+
+
+class RemoveSegment(msgspec.Struct, frozen=True):
+    """A segment that is in a part, or has no group; `copies`: keep its bytes aside."""
+
+    number: int
+    copies: bool = False
+
+
+class CutTail(msgspec.Struct, frozen=True):
+    """A last group that was never acknowledged: keep it aside, cut it off."""
+
+    number: int
+    valid_bytes: int
+
+
+class Stop(msgspec.Struct, frozen=True):
+    """Damage that no crash explains."""
+
+    number: int
+    offset: int
+    reason: str
+
+
+class Ignore(msgspec.Struct, frozen=True):
+    """A name that is none of ours."""
+
+    name: str
+
+
+Action = RemoveTemporary | RemovePart | RemoveSegment | CutTail | Stop | Ignore
+
+
+def plan(
+    segments: Iterable[SegmentState],
+    parts: Iterable[Part],
+    temporaries: Iterable[str] = (),
+    strangers: Iterable[str] = (),
+) -> list[Action]:
+    """Decide what to do with what was found; an empty list means all is well."""
+    every_part = list(parts)
+    live = set(layout.live_parts(every_part))
+    actions: list[Action] = [RemoveTemporary(name) for name in temporaries]
+    actions += [RemovePart(part) for part in sorted(every_part) if part not in live]
+    states = sorted(segments, key=lambda state: state.number)
+    for state in states:
+        action = _judge(state, live, is_last=state is states[-1])
+        if action is not None:
+            actions.append(action)
+    actions += [Ignore(name) for name in strangers]
+    return actions
+
+
+def _judge(state: SegmentState, live: set[Part], *, is_last: bool) -> Action | None:
+    if state.date is not None and layout.is_covered(state.number, state.date, live):
+        return RemoveSegment(state.number)
+    if state.valid_bytes == state.size and state.rows:
+        return None
+    if not is_last or state.goes_on:
+        return Stop(state.number, state.valid_bytes, state.damage or "the file is empty")
+    if state.rows == 0:
+        return RemoveSegment(state.number, copies=state.size > 0)
+    return CutTail(state.number, state.valid_bytes)
+
+
+def judge_bytes(number: int, data: bytes) -> tuple[SegmentState, segment.Scan]:
+    """The state of segment `number`, whose bytes are `data`."""
+    scan = segment.scan(data)
+    damage, goes_on = scan.damage, scan.goes_on
+    if scan.header is not None and scan.header.number != number:
+        damage, goes_on = f"the header names segment {scan.header.number}", True
+    day = scan.header.date if scan.header else None
+    valid_bytes = 0 if damage and damage != scan.damage else scan.valid_bytes
+    return SegmentState(number, day, scan.rows, len(data), valid_bytes, damage, goes_on), scan
+
+
+class Found(msgspec.Struct):
+    """A listing of the data directory."""
+
+    segments: list[int]
+    parts: list[Part]
+    temporaries: list[str]
+    strangers: list[str]
+
+
+def look(directory: Path) -> Found:
+    """List `directory`; reads names only."""
+    wal, events, temporary = (
+        directory / name for name in (layout.WAL, layout.EVENTS, layout.TEMPORARY)
+    )
+    strangers = [
+        f"{layout.WAL}/{path.name}"
+        for path in sorted(wal.iterdir())
+        if layout.maybe_segment(path.name) is None and not path.name.startswith("torn-")
+    ]
+    strangers += [
+        f"{layout.EVENTS}/{path.relative_to(events)}"
+        for path in sorted(events.glob("*/*"))
+        if layout.maybe_part(str(path.relative_to(events))) is None
+    ]
+    return Found(
+        segments=layout.list_segments(wal),
+        parts=layout.list_parts(events),
+        temporaries=sorted(path.name for path in temporary.iterdir()),
+        strangers=strangers,
+    )
+
+
+def apply(
+    actions: Iterable[Action], directory: Path, files: Files, warn: Callable[[str], None]
+) -> None:
+    """Carry out a plan. Raises `Corruption` before anything is changed if it says stop."""
+    actions = list(actions)
+    wal = directory / layout.WAL
+    for action in actions:
+        if isinstance(action, Stop):
+            path = wal / layout.segment_name(action.number)
+            raise Corruption(path, action.offset, action.reason, HINT)
+    for action in actions:
+        match action:
+            case RemoveTemporary(name):
+                files.remove(directory / layout.TEMPORARY / name)
+            case RemovePart(part):
+                files.remove(directory / layout.EVENTS / part.name)
+            case RemoveSegment(number, copies):
+                path = wal / layout.segment_name(number)
+                if copies:
+                    keep_aside(path, 0, files, warn)
+                files.remove(path)
+            case CutTail(number, valid_bytes):
+                keep_aside(wal / layout.segment_name(number), valid_bytes, files, warn)
+            case Ignore(name):
+                warn(f"{directory / name} is none of the collector's files; left alone")
+
+
+def keep_aside(path: Path, offset: int, files: Files, warn: Callable[[str], None]) -> Path:
+    """Move what lies behind `offset` to `torn-<segment>-<offset>`; returns that path."""
+    copy = path.with_name(f"torn-{path.stem}-{offset}")
+    files.cut(path, offset, copy)
+    warn(f"{path}: cut at byte {offset}: an unfinished group, kept in {copy.name}")
+    return copy

@@ -1,0 +1,158 @@
+"""The ordered sequence of segments: where the next group goes, and when a segment is full.
+
+Knows files and their order; nothing of who waits for a group or of what becomes of a sealed
+segment. Not thread-safe: one caller at a time.
+"""
+
+from datetime import date
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from storage import layout, segment
+from storage.errors import DiskFull, SyncFailed
+from storage.files import Files
+
+
+class Sealed(msgspec.Struct, frozen=True):
+    """A segment that will not grow any more."""
+
+    number: int
+    date: date
+    rows: int
+    bytes: int
+    path: Path
+
+
+class _Open:
+    """The segment that is being written. `size` is the end of the last committed group."""
+
+    __slots__ = ("date", "descriptor", "is_named", "number", "path", "rows", "size")
+
+    def __init__(self, number: int, day: date, path: Path, descriptor: int) -> None:
+        self.number = number
+        self.date = day
+        self.path = path
+        self.descriptor = descriptor
+        self.size = 0
+        self.rows = 0
+        self.is_named = False  # its name is on disk
+
+
+class Wal:
+    """Appends groups. `durability` "os" leaves out every sync.
+
+    Dates never step back: a group of an earlier day goes where the latest group went.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        files: Files,
+        *,
+        next_number: int,
+        latest_date: date,
+        segment_bytes_max: int,
+        durability: Literal["sync", "os"],
+    ) -> None:
+        self._folder = folder
+        self._files = files
+        self._next_number = next_number
+        self._latest_date = latest_date
+        self._segment_bytes_max = segment_bytes_max
+        self._is_synced = durability == "sync"
+        self._open: _Open | None = None
+        self.sealed: list[Sealed] = []  # taken away by the owner
+
+    @property
+    def open_rows(self) -> int:
+        """Rows in the segment being written."""
+        return self._open.rows if self._open else 0
+
+    @property
+    def open_bytes(self) -> int:
+        """Bytes in the segment being written."""
+        return self._open.size if self._open else 0
+
+    @property
+    def open_number(self) -> int:
+        """Number of the segment being written, 0 when there is none."""
+        return self._open.number if self._open else 0
+
+    def commit(self, day: date, lines: bytes, rows: int) -> int:
+        """Write `lines` as one group and force it to disk; returns the segment's number.
+
+        Raises `DiskFull` when nothing was written (the log is as before, the call may be repeated)
+        and `SyncFailed` when nobody knows: then this object must not be used any more.
+        """
+        current = self._segment_for(day)
+        body = lines
+        if current.size == 0:
+            body = segment.encode_header(current.number, current.date) + lines
+        data = body + segment.encode_commit(body, rows)
+        try:
+            self._files.write(current.descriptor, data, current.size)
+        except OSError as error:
+            self._roll_back(current, error)
+            raise DiskFull(f"{current.path}: {error.strerror}") from error
+        self._sync(current)
+        current.size += len(data)
+        current.rows += rows
+        return current.number
+
+    def seal(self) -> None:
+        """Close the segment being written and put it among `sealed`; without rows, remove it."""
+        current = self._open
+        if current is None:
+            return
+        self._open = None
+        self._files.close(current.descriptor)
+        if current.rows == 0:
+            # Its first group failed. Brought back by a crash it would look damaged, were there a
+            # later segment; so its removal must last before there is one.
+            self._files.remove(current.path)
+            self._files.sync_folder(self._folder)
+            return
+        self.sealed.append(
+            Sealed(current.number, current.date, current.rows, current.size, current.path)
+        )
+
+    def _segment_for(self, day: date) -> _Open:
+        self._latest_date = max(self._latest_date, day)
+        current = self._open
+        if (
+            current is not None
+            and current.date == self._latest_date
+            and current.size < self._segment_bytes_max
+        ):
+            return current
+        path = self._folder / layout.segment_name(self._next_number)
+        try:
+            self.seal()
+            descriptor = self._files.create(path)
+        except OSError as error:
+            raise DiskFull(f"{path}: {error.strerror}") from error
+        self._open = _Open(self._next_number, self._latest_date, path, descriptor)
+        self._next_number += 1
+        return self._open
+
+    def _sync(self, current: _Open) -> None:
+        if not self._is_synced:
+            return
+        try:
+            self._files.sync(current.descriptor)
+            if not current.is_named:
+                self._files.sync_folder(self._folder)
+                current.is_named = True
+        except OSError as error:
+            raise SyncFailed(f"{current.path}: sync failed: {error.strerror}") from error
+
+    def _roll_back(self, current: _Open, cause: OSError) -> None:
+        try:
+            self._files.truncate(current.descriptor, current.size)
+        except OSError as error:
+            raise SyncFailed(
+                f"{current.path}: could not be cut back to {current.size} bytes "
+                f"({error.strerror}) after a failed write ({cause.strerror})"
+            ) from error

@@ -1,0 +1,143 @@
+"""Random operations on a store, with crashes and reopening, against a set of row numbers.
+
+The one invariant: acknowledged rows are readable, each once; a row that was not acknowledged may be
+there, but never twice and never half.
+"""
+
+import tempfile
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from tests.support.disk import io_error, no_space
+from tests.support.store import Harness
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """Append, roll, flush, fail, step the clock, crash, reopen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._folder = tempfile.TemporaryDirectory()
+        self.next_number = 1
+        self.acknowledged: set[int] = set()
+        self.submitted: set[int] = set()
+
+    @initialize(seed=st.integers(0, 2**32), segment_bytes_max=st.sampled_from([600, 3_000, 10**7]))
+    def start(self, seed: int, segment_bytes_max: int) -> None:
+        self.harness = Harness(
+            Path(self._folder.name) / "data", seed, segment_bytes_max=segment_bytes_max
+        )
+        self.harness.open()
+
+    def _submit(self, count: int) -> None:
+        numbers = range(self.next_number, self.next_number + count)
+        self.next_number += count
+        self.submitted.update(numbers)
+        if self.harness.submit(*numbers):
+            self.acknowledged.update(numbers)
+
+    @rule(count=st.integers(1, 4))
+    def submit(self, count: int) -> None:
+        self._submit(count)
+
+    @rule(
+        operation=st.sampled_from(["write", "sync", "create", "sync_folder", "truncate"]),
+        error=st.sampled_from([no_space, io_error]),
+        count=st.integers(1, 4),
+    )
+    def submit_with_failure(
+        self, operation: str, error: Callable[[], OSError], count: int
+    ) -> None:
+        # A truncate happens only after a failed write.
+        names = {"write", operation} if operation == "truncate" else {operation}
+        self.harness.files.fail = lambda _n, name: error() if name in names else None
+        self._submit(count)
+        self.harness.files.fail = lambda _n, _name: None
+
+    @rule(seconds=st.sampled_from([0.3, 1.5, 3_600, 86_400, -7_200]))
+    def advance(self, seconds: float) -> None:
+        self.harness.advance(seconds)
+
+    @rule()
+    def flush(self) -> None:
+        self.harness.advance(1.5)
+        assert self.harness.settle_flushes()
+
+    @rule(operation=st.sampled_from(["publish", "publish_sync", "remove"]))
+    def flush_fails_then_crash(self, operation: str) -> None:
+        self.harness.files.fail = lambda _n, name: io_error() if name == operation else None
+        self.harness.advance(1.5)
+        self.harness.crash()
+        self.harness.files.fail = lambda _n, _name: None
+        self.harness.open()
+
+    @rule()
+    def crash(self) -> None:
+        self.harness.crash()
+        self.harness.open()
+
+    @rule(at=st.integers(1, 6))
+    def crash_in_recovery(self, at: int) -> None:
+        self.harness.crash()
+        start = self.harness.files.operations
+        self.harness.files.fail = lambda n, _name: io_error() if n == start + at else None
+        try:
+            self.harness.open()
+        except OSError:
+            self.harness.files.crash()
+        else:
+            self.harness.files.fail = lambda _n, _name: None
+            self.harness.crash()
+        self.harness.files.fail = lambda _n, _name: None
+        self.harness.open()
+
+    @rule()
+    def restart(self) -> None:
+        self.harness.close()
+        assert sorted(self.harness.glob()) == sorted(self.harness.readable())
+        self.harness.open()
+
+    @precondition(lambda self: self.harness.fatal)
+    @rule()
+    def obey_fatal(self) -> None:
+        self.harness.fatal.clear()
+        self.harness.crash()
+        self.harness.open()
+
+    @invariant()
+    def acknowledged_is_readable_once(self) -> None:
+        readable = self.harness.readable()
+        assert len(readable) == len(set(readable)), "a row is there twice"
+        assert self.acknowledged <= set(readable), "an acknowledged row is missing"
+        assert set(readable) <= self.submitted, "a row came from nowhere"
+        # What was found after a crash is as good as acknowledged from then on.
+        self.acknowledged |= set(readable) if self.harness.store is None else set()
+
+    @invariant()
+    def acknowledged_is_seen(self) -> None:
+        store = self.harness.store
+        assert store is not None
+        for number in self.acknowledged:
+            recent = self.harness.now_us - 24 * 3_600_000_000
+            key = number.to_bytes(16, "big")
+            time_us = store.keys._times.get(key)
+            assert time_us is None or time_us > recent - 10**12
+
+    def teardown(self) -> None:
+        if hasattr(self, "harness"):
+            self.harness.end()
+        self._folder.cleanup()
+
+
+TestStoreMachine = StoreMachine.TestCase
+TestStoreMachine.settings = settings(
+    max_examples=60,
+    stateful_step_count=25,
+    deadline=timedelta(seconds=20),
+    suppress_health_check=list(HealthCheck),
+)

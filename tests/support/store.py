@@ -1,0 +1,140 @@
+"""A store under test: its own event loop, clocks that are set by hand, and an honest reader."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import duckdb
+
+from storage import Receipt, Settings, StorageError, Store, layout, segment
+from tests.support.disk import FaultyFiles
+from tests.support.rows import NOW_US, make_lines
+
+_PUBLISH_MS = 1_000
+
+
+class Harness:
+    """Opens, commits, crashes and reads one data directory."""
+
+    def __init__(self, directory: Path, seed: int = 0, **settings: object) -> None:
+        self.directory = directory
+        self.files = FaultyFiles(seed)
+        self.loop = asyncio.new_event_loop()
+        self.now_us = NOW_US
+        self.fatal: list[StorageError] = []
+        self.settings = Settings(
+            directory=directory,
+            publish_interval_ms=_PUBLISH_MS,
+            **settings,  # type: ignore[arg-type]
+        )
+        self.store: Store | None = None
+
+    def open(self) -> Store:
+        """Open the store; raises what it raises."""
+
+        async def start() -> Store:
+            return Store.open(
+                self.settings,
+                self.files,
+                now_us=self.now_us,
+                monotonic_s=lambda: self.now_us / 1e6,
+                on_fatal=self.fatal.append,
+            )
+
+        self.store = self.loop.run_until_complete(start())
+        return self.store
+
+    def submit(self, *numbers: int) -> bool:
+        """Commit rows; True when they were acknowledged."""
+        store = self.store
+        assert store is not None
+
+        async def commit() -> bool:
+            lines = make_lines(*numbers, received_time=self.now_us)
+            settled: list[bool] = []
+
+            def on_done(ok: bool) -> None:
+                settled.append(ok)
+                if ok:
+                    keys = [number.to_bytes(16, "big") for number in numbers]
+                    store.keys.add(keys, self.now_us)
+
+            try:
+                future = store.submit(lines, len(numbers), self.now_us, on_done)
+            except StorageError:
+                return False
+            result = await future
+            assert settled == [isinstance(result, Receipt)]
+            return settled[0]
+
+        return self.loop.run_until_complete(commit())
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass and do the upkeep that is due, before and after."""
+        assert self.store is not None
+        for step in (0, seconds):
+            self.now_us += int(step * 1_000_000)
+            self.store.tick(self.now_us)
+            self.loop.run_until_complete(asyncio.sleep(0))
+
+    def settle_flushes(self, seconds: float = 10) -> bool:
+        """Wait until every sealed segment is in a part; False when that does not happen."""
+        store = self.store
+        assert store is not None
+
+        async def wait() -> bool:
+            for _ in range(int(seconds * 200)):
+                if not store._waiting:
+                    return True
+                await asyncio.sleep(0.005)
+            return False
+
+        return self.loop.run_until_complete(wait())
+
+    def close(self) -> None:
+        """Stop in good order."""
+        assert self.store is not None
+        self.loop.run_until_complete(self.store.close(flush_timeout_s=10))
+        self.store = None
+
+    def crash(self) -> None:
+        """Lose power. Nothing of the process survives."""
+        store = self.store
+        if store is not None:
+            store._flush_thread.finish()
+            store._flush_thread.join()
+            store._commit._thread.shutdown()
+            self.loop.run_until_complete(asyncio.sleep(0))
+            os.close(store._lock)
+        self.store = None
+        self.files.crash()
+
+    def end(self) -> None:
+        """Clean up after the test."""
+        self.files.fail = lambda _n, _name: None
+        if self.store is not None:
+            self.crash()
+        self.loop.run_until_complete(self.loop.shutdown_default_executor())
+        self.loop.close()
+
+    def glob(self) -> list[int]:
+        """Row numbers a plain glob sees, with repeats."""
+        if not any((self.directory / layout.EVENTS).glob("**/*.parquet")):
+            return []
+        pattern = str(self.directory / layout.EVENTS / "**/*.parquet")
+        rows = duckdb.sql(f"SELECT dedup_key FROM read_parquet('{pattern}')").fetchall()
+        return [int(row[0], 16) for row in rows]
+
+    def readable(self) -> list[int]:
+        """Row numbers in live parts and in valid prefixes of uncovered segments, with repeats."""
+        numbers = self.glob()
+        parts = layout.list_parts(self.directory / layout.EVENTS)
+        for number in layout.list_segments(self.directory / layout.WAL):
+            data = (self.directory / layout.WAL / layout.segment_name(number)).read_bytes()
+            scan = segment.scan(data)
+            if scan.header and layout.is_covered(number, scan.header.date, parts):
+                continue
+            for line in segment.row_lines(data, scan.groups):
+                start = line.index(b'"dedup_key":"') + 13
+                numbers.append(int(line[start : start + 32], 16))
+        return numbers

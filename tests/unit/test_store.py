@@ -1,0 +1,191 @@
+"""The engine as its users see it: open, submit, close, and what trouble does."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from storage import Corruption, Files, Locked, layout
+from tests.support.disk import io_error, no_space
+from tests.support.store import Harness
+
+
+@pytest.fixture
+def harness(tmp_path: Path) -> Iterator[Harness]:
+    """A store on an empty directory."""
+    made = Harness(tmp_path)
+    yield made
+    made.end()
+
+
+def _fail(name: str, error: Callable[[], OSError]) -> Callable[[int, str], OSError | None]:
+    return lambda _n, operation: error() if operation == name else None
+
+
+def test_acknowledged_rows_are_readable_before_and_after_the_flush(harness: Harness) -> None:
+    """A row is in the log when it is acknowledged, in a part a publish interval later, once."""
+    harness.open()
+    assert harness.submit(1, 2)
+    assert sorted(harness.readable()) == [1, 2]
+    assert harness.glob() == []
+    harness.advance(1.1)
+    assert harness.settle_flushes()
+    assert sorted(harness.glob()) == sorted(harness.readable()) == [1, 2]
+    assert layout.list_segments(harness.directory / layout.WAL) == []
+
+
+def test_close_leaves_parts_and_no_segment(harness: Harness) -> None:
+    """After a stop in good order everything is in parts."""
+    harness.open()
+    assert harness.submit(1)
+    harness.close()
+    assert harness.glob() == [1]
+    assert layout.list_segments(harness.directory / layout.WAL) == []
+
+
+def test_idle_store_writes_nothing(harness: Harness) -> None:
+    """Without rows no operation reaches the disk, however much time passes."""
+    harness.open()
+    before = harness.files.operations
+    for _ in range(20):
+        harness.advance(10)
+    assert harness.files.operations == before
+
+
+def test_second_process_is_told(harness: Harness) -> None:
+    """The directory has one owner; another gets a clear error and changes nothing."""
+    harness.open()
+    with pytest.raises(Locked, match="in use by another collector"):
+        Files().lock(harness.directory / layout.LOCK)
+
+
+def test_full_disk_refuses_then_resumes(harness: Harness) -> None:
+    """A failed write loses nothing, leaves no half group, and ends by itself."""
+    harness.open()
+    assert harness.submit(1)
+    harness.files.fail = lambda _n, name: no_space() if name in {"write", "probe"} else None
+    assert not harness.submit(2)
+    assert harness.store is not None
+    assert harness.store.refusal is not None
+    harness.advance(5)
+    assert not harness.submit(3)
+    assert sorted(harness.readable()) == [1]
+    harness.files.fail = lambda _n, _name: None
+    harness.advance(5)
+    assert harness.submit(2)
+    assert sorted(harness.readable()) == [1, 2]
+
+
+def test_full_disk_on_the_first_group_of_a_segment(harness: Harness) -> None:
+    """The same when the very first write of a segment fails, also across a restart."""
+    harness.open()
+    harness.files.fail = _fail("write", no_space)
+    assert not harness.submit(1)
+    harness.files.fail = lambda _n, _name: None
+    harness.now_us += 86_400_000_000  # the next day gets another segment
+    harness.advance(5)
+    assert harness.submit(2)
+    harness.crash()
+    harness.open()
+    assert sorted(harness.readable()) == [2]
+
+
+def test_little_free_space_refuses(harness: Harness) -> None:
+    """Below disk_free_bytes_min rows are refused, above it they are taken again."""
+    harness.settings = type(harness.settings)(
+        directory=harness.directory, disk_free_bytes_min=1_000_000
+    )
+    harness.files.free = 10
+    harness.open()
+    assert not harness.submit(1)
+    harness.files.free = 2_000_000
+    harness.advance(1)
+    assert harness.submit(1)
+
+
+def test_failed_sync_is_fatal(harness: Harness) -> None:
+    """After a failed sync nothing is acknowledged any more until a restart has recovered."""
+    harness.open()
+    assert harness.submit(1)
+    harness.files.fail = _fail("sync", io_error)
+    assert not harness.submit(2)
+    harness.files.fail = lambda _n, _name: None
+    assert not harness.submit(3)
+    assert len(harness.fatal) == 1
+    harness.crash()
+    harness.open()
+    assert harness.submit(4)
+    readable = harness.readable()
+    assert set(readable) - {2} == {1, 4}
+    assert len(readable) == len(set(readable))
+
+
+def test_keys_survive_a_crash(harness: Harness) -> None:
+    """What was seen before a crash is seen after it: from parts, and from the log's tail."""
+    harness.open()
+    assert harness.submit(1)
+    harness.advance(1.1)
+    assert harness.settle_flushes()
+    assert harness.submit(2)
+    harness.crash()
+    store = harness.open()
+    for number in (1, 2):
+        assert store.keys.seen(number.to_bytes(16, "big"), harness.now_us)
+    assert not store.keys.seen((3).to_bytes(16, "big"), harness.now_us)
+
+
+def test_keys_expire_at_the_edge_also_after_a_restart(harness: Harness) -> None:
+    """24 hours to the microsecond, counted from the acceptance, not from the restart."""
+    harness.open()
+    accepted_us = harness.now_us
+    assert harness.submit(1)
+    harness.close()
+    harness.now_us = accepted_us + 3_600_000_000
+    store = harness.open()
+    edge_us = accepted_us + 24 * 3_600_000_000
+    assert store.keys.seen((1).to_bytes(16, "big"), edge_us - 1)
+    assert not store.keys.seen((1).to_bytes(16, "big"), edge_us)
+
+
+def test_damage_in_an_earlier_segment_stops_the_start(harness: Harness) -> None:
+    """Rot that no crash explains is never skipped."""
+    harness.open()
+    harness.files.fail = _fail("publish", io_error)
+    assert harness.submit(1, 2)
+    harness.advance(1.1)
+    assert harness.submit(3)
+    harness.crash()
+    path = sorted((harness.directory / layout.WAL).glob("*.ndjson"))[0]
+    data = bytearray(path.read_bytes())
+    data[100] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(Corruption, match=f"{path.name}: damaged at byte 0"):
+        harness.open()
+
+
+def test_midnight_starts_a_new_segment(harness: Harness) -> None:
+    """One segment belongs to one UTC date, and a clock that steps back does not reopen a day."""
+    harness.open()
+    assert harness.submit(1)
+    harness.now_us += 86_400_000_000
+    assert harness.submit(2)
+    harness.now_us -= 86_400_000_000
+    assert harness.submit(3)
+    harness.close()
+    folders = sorted(p.parent.name for p in (harness.directory / "events").glob("*/*.parquet"))
+    assert len(folders) == 2
+    assert len(set(folders)) == 2
+    assert sorted(harness.glob()) == [1, 2, 3]
+
+
+def test_flush_failure_is_tried_again(harness: Harness) -> None:
+    """A flush that fails keeps the segment; the next try publishes it, once."""
+    harness.open()
+    failures = iter([io_error(), None])
+    harness.files.fail = lambda _n, name: next(failures, None) if name == "publish_sync" else None
+    assert harness.submit(1)
+    harness.advance(1.1)
+    assert harness.settle_flushes()
+    assert harness.store is not None
+    assert harness.store.flush_failures == 1
+    assert harness.readable() == [1]
