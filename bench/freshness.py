@@ -22,6 +22,8 @@ from bench.generator import Plan
 from bench.options import Options
 from bench.target import ADDRESS, Collector
 from bench.template import Ids
+from storage import Files
+from storage.query import Lake
 
 MARKER: Final = "bench_marker"
 _MARKERS_PER_S: Final = 20
@@ -123,6 +125,19 @@ def _glob_look(collector: Collector) -> Look:
     return look
 
 
+def _session_look(collector: Collector) -> Look:
+    """What a new session of `storage.query` sees, as the dashboard and the command use it."""
+
+    def look() -> set[str]:
+        with Lake(collector.data, Files()) as lake:
+            rows = lake.run(
+                f"SELECT event_id::VARCHAR FROM events WHERE event_type = '{MARKER}'"  # noqa: S608
+            ).rows()
+        return {row[0] for row in rows}
+
+    return look
+
+
 def _commanded(collector: Collector, options: Options) -> list[int]:
     """Delays of markers that are asked for by the command as soon as they are acknowledged."""
     fleet = Fleet(_load(collector, min(30.0, 3.0 * _COMMANDS), options))
@@ -145,7 +160,7 @@ def _asked(collector: Collector, marker: str) -> str:
         [
             sys.executable,
             "-c",
-            "from collector.cli import main; main()",
+            "from collector.cli import run; run()",
             "query",
             "--config",
             str(collector.config),

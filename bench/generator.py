@@ -148,16 +148,17 @@ class _Connection(asyncio.Protocol):
             if answer is None:
                 self._received = received
                 return
-            if answer.size != len(received) or not self.is_waiting:
-                raise ProtocolError("more was answered than asked")
         except ProtocolError as error:
             self._load.abort(f"the server's answer cannot be read: {error}")
+            return
+        if answer.size != len(received) or not self.is_waiting:
+            self._load.abort("the server answers more than it was asked")
             return
         self._received = b""
         self.is_waiting = False
         self._load.answered(self, answer)
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 asyncio's
         self._load.lost(self)
 
     def send(self, request: bytes, due_s: float) -> None:

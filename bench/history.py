@@ -131,12 +131,10 @@ def _commit() -> tuple[str, bool]:
     try:
         commit = _git("rev-parse", "HEAD")
         # This file changes by the very run it describes.
-        changed = _git(
-            "--no-optional-locks", "status", "--porcelain", "--", ":/", f":!{FILE.name}"
-        )
-        return commit, not changed
+        changed = _git("--no-optional-locks", "status", "--porcelain", "--", ":/", f":!{FILE.name}")
     except (OSError, subprocess.CalledProcessError):
         return "", False
+    return commit, not changed
 
 
 def _git(*arguments: str) -> str:

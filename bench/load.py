@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import click
 
 from bench import history
-from bench.corpus import Account
+from bench.corpus import Account, Traffic
 from bench.figures import Figure, table
 from bench.fleet import LoadFailed
 from bench.flush import flush
@@ -35,13 +35,16 @@ _MEASUREMENTS: Final[dict[str, tuple[str, Callable[[Options], list[Figure]]]]] =
     "restart": ("kill -9 to ready", restart),
     "freshness": ("acknowledged to readable", freshness),
 }
-_REMOTE: Final = {
+_REMOTE: Final[dict[str, tuple[Traffic, int]]] = {
     "singles": ("scanova", 1),
     "beacons": ("croct", 1),
     "batches-100": ("zenovay", 100),
     "batches-1000": ("zenovay", 1_000),
 }
-_HELP: Final = "\b\n" + "\n".join(f"  {name:<13} {what}" for name, (what, _) in _MEASUREMENTS.items())
+_LOOPBACK: Final = {"127.0.0.1", "localhost"}
+_HELP: Final = "\b\n" + "\n".join(
+    f"  {name:<13} {what}" for name, (what, _) in _MEASUREMENTS.items()
+)
 
 
 def _measure(names: Sequence[str], options: Options) -> list[Figure]:
@@ -71,8 +74,9 @@ def _measure_remote(
 
 def _account(url: str, **given: str) -> Account:
     parts = urlsplit(url)
-    if parts.scheme != "http" or not parts.hostname:
-        raise click.UsageError("--url must look like http://127.0.0.1:8000")
+    # A load generator pointed at the wrong host is an attack; this one cannot leave the machine.
+    if parts.scheme != "http" or parts.hostname not in _LOOPBACK:
+        raise click.UsageError("--url must be on this machine: http://127.0.0.1:8000")
     chosen = {name: value for name, value in given.items() if value}
     return Account(host=f"{parts.hostname}:{parts.port or 80}", **chosen)
 

@@ -169,7 +169,7 @@ class Collector(_Server):
             [
                 sys.executable,
                 "-c",
-                "from collector.cli import main; main()",
+                "from collector.cli import run; run()",
                 "serve",
                 "--config",
                 str(self.config),
@@ -268,7 +268,7 @@ def sum_metric(text: str, name: str) -> float:
 
 
 def _pids() -> list[int]:
-    return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
 
 
 def _stat(pid: int) -> list[str]:

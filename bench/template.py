@@ -53,9 +53,7 @@ class Ids:
         """One more."""
         self._count += 1
         digits = f"{self._count * _FACTOR & _BITS:022x}"
-        return (
-            f"{self._run}-{digits[:4]}-4{digits[4:7]}-8{digits[7:10]}-{digits[10:]}"
-        ).encode()
+        return (f"{self._run}-{digits[:4]}-4{digits[4:7]}-8{digits[7:10]}-{digits[10:]}").encode()
 
 
 def ms_slot(ms: int) -> int:

@@ -143,7 +143,7 @@ def remote(
     """The same against a collector that runs already; nothing of it can be checked."""
     connections = _BATCH_CONNECTIONS.get(size, options.connections)
     plan = Plan(
-        address=account.host.partition(":")[0],
+        address=ADDRESS,
         port=port,
         traffic=traffic,
         account=account,

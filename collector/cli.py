@@ -1,20 +1,21 @@
 """The commands. Each reads the configuration, calls one function of the house, and prints."""
 
+import contextlib
+import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, NoReturn
 
 import click
 
 from collector import config_file, keys, render
+from collector import demo as demonstration
 from collector.config import Config
-from storage import Files, StorageError
-from storage import inspect as log_inspection
-from storage import query as lake
+from storage import Files, Lake, StorageError, inspect, layout, recovery
 from storage import tail as log_tail
-from storage.recovery import mend
 
 _EXIT_FAULTY: Final = 2
 
@@ -38,6 +39,24 @@ def main() -> None:
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 
+def run() -> NoReturn:
+    """The entry point: `main`, then leave without tearing the interpreter down.
+
+    DuckDB's bindings print pages of warnings about their own leaks when they are torn down after
+    other extension modules; nothing here needs that teardown.
+    """
+    code = 0
+    try:
+        main(standalone_mode=True)
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    finally:
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+    os._exit(code)
+
+
 def _load(path: Path | None) -> Config:
     try:
         return config_file.load(path)
@@ -45,6 +64,15 @@ def _load(path: Path | None) -> Config:
         for fault in error.faults:
             click.echo(str(fault), err=True)
         sys.exit(_EXIT_FAULTY)
+
+
+@contextlib.contextmanager
+def _told_plainly() -> Iterator[None]:
+    """What went wrong with files or a query is one line, not a traceback."""
+    try:
+        yield
+    except (StorageError, OSError) as error:
+        raise click.ClickException(str(error)) from None
 
 
 @main.command()
@@ -93,3 +121,156 @@ def keys_new(
     click.echo(
         keys.toml_block(name=name, key_text=key, site=site, team=team, tier=tier, scope=scope)
     )
+
+
+@main.command()
+@config_option
+@click.argument("sql")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice([*render.FORMATS, "parquet"]),
+    default="table",
+    show_default=True,
+    help="How to write the result; parquet needs --output.",
+)
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write to this file instead of standard output.",
+)
+def query(path: Path | None, sql: str, form: str, output: Path | None) -> None:
+    """Run SQL over every acknowledged row: published files and the log's tail alike.
+
+    Works beside a running collector and takes no lock. Tables: events, and the views valid_events,
+    page_views, visitors, sessions, custom_events, identified_users, goal_completions,
+    payment_events, scan_conversions (docs/QUERYING.md).
+    """
+    if form == "parquet" and output is None:
+        raise click.UsageError("--format parquet needs --output")
+    with _told_plainly(), Lake(_load(path).storage.directory, Files()) as lake:
+        if form == "parquet" and output is not None:
+            lake.write_parquet(sql, output)
+            return
+        result = lake.run(sql)
+        with click.open_file(output or "-", "wb") as out:
+            render.write(result, form, out)  # type: ignore[arg-type]  # click checked it
+
+
+@main.command()
+@config_option
+@click.option("--rows", "last", default=10, show_default=True, help="Start with the last N rows.")
+@click.option("--site", help="Only rows of this site.")
+@click.option("--protocol", type=click.Choice(["scanova", "croct", "zenovay"]), help="Only these.")
+@click.option("--no-follow", is_flag=True, help="Print the last rows and end.")
+def tail(
+    path: Path | None, last: int, site: str | None, protocol: str | None, no_follow: bool
+) -> None:
+    """Print rows as JSON lines as they are acknowledged, until Ctrl-C."""
+    stop = threading.Event()
+    signal.signal(signal.SIGINT, lambda *_: stop.set())
+    if no_follow:
+        stop.set()
+    with _told_plainly():
+        for line in log_tail.follow(
+            _load(path).storage.directory,
+            Files(),
+            wait=stop.wait,
+            last=last,
+            site=site,
+            protocol=protocol,
+        ):
+            click.echo(log_tail.readable(line))
+
+
+@main.command("inspect-log")
+@config_option
+@click.argument("segments", nargs=-1)
+@click.option("--rows", "shows_rows", is_flag=True, help="Print the valid rows of SEGMENTS.")
+def inspect_log(path: Path | None, segments: tuple[str, ...], shows_rows: bool) -> None:
+    """Show what the log holds: segments, groups, torn tails, damage. Only reads.
+
+    Without SEGMENTS one line per segment; with numbers or file names, the groups of each.
+    """
+    directory = _load(path).storage.directory
+    with _told_plainly():
+        if not segments:
+            reports = inspect.segments(directory, Files())
+            for report in reports:
+                click.echo(_segment_line(report))
+            click.echo(f"{len(reports)} segment(s), {sum(r.rows for r in reports)} row(s)")
+            return
+        wal = directory / layout.WAL
+        paths = [wal / layout.segment_name(inspect.number_of(name)) for name in segments]
+        if shows_rows:
+            for line in inspect.rows(paths, Files()):
+                click.echo(line)
+            return
+        for one in paths:
+            click.echo(one.name)
+            for group in inspect.groups(one, Files()):
+                verdict = "valid" if group.is_valid else f"NOT VALID: {group.reason}"
+                size = f"{group.bytes:>9} bytes  {group.rows:>6} rows"
+                click.echo(f"  at {group.offset:>10}  {size}  {verdict}")
+
+
+def _segment_line(report: inspect.SegmentReport) -> str:
+    said = {"covered": f"covered by {report.part}", "torn": f"torn: {report.reason}"}
+    damaged = f"DAMAGED at byte {report.valid_bytes}: {report.reason}"
+    state = damaged if report.state == "damaged" else said.get(report.state, report.state)
+    return (
+        f"{report.path.name}  {report.date or 'no date   '}  {report.groups:>6} groups  "
+        f"{report.rows:>8} rows  {report.bytes:>10} bytes  {state}"
+    )
+
+
+@main.command()
+@config_option
+@click.option(
+    "--cut-damaged",
+    is_flag=True,
+    help="Mend: cut damaged segments behind their last valid group, keeping a copy of the rest.",
+)
+def recover(path: Path | None, cut_damaged: bool) -> None:
+    """Show what the next start would do with the files found, or mend damage on demand.
+
+    Exit code 1 when there is damage that stops a start. With --cut-damaged rows behind the damage
+    are given up (their bytes stay in wal/torn-*), so look with `collector inspect-log` first.
+    """
+    files = Files()
+    directory = _load(path).storage.directory
+    with _told_plainly():
+        lock = files.lock(directory / layout.LOCK)
+        try:
+            actions = recovery.mend(
+                directory, files, lambda text: click.echo(text, err=True), cuts=cut_damaged
+            )
+        finally:
+            files.close(lock)
+    for action in actions:
+        click.echo(recovery.describe(action))
+    if not actions:
+        click.echo("nothing to do: every file is whole")
+    if not cut_damaged and any(isinstance(action, recovery.Stop) for action in actions):
+        sys.exit(1)
+
+
+@main.command()
+@config_option
+@click.option("--url", help="Collector to send to. [default: the configured host and port]")
+@click.option("--seconds", default=10.0, show_default=True, help="How long.")
+@click.option("--rate", default=20.0, show_default=True, help="Events per second, about.")
+@click.option("--key", default=keys.DEMO_KEY, help="API key. [default: the example's]")
+def demo(path: Path | None, url: str | None, seconds: float, rate: float, key: str) -> None:
+    """Send realistic traffic of all three protocols to a running collector."""
+    config = _load(path)
+    options = demonstration.Options(
+        url=url or f"http://{config.server.host}:{config.server.port}",
+        seconds=seconds,
+        rate=rate,
+        key=key,
+    )
+    try:
+        click.echo(str(demonstration.run(options, config)))
+    except demonstration.Unreachable as error:
+        raise click.ClickException(str(error)) from None

@@ -10,10 +10,9 @@ Invariants:
    commit holding nothing, then looks at all its keys anew. So no two requests wait for each other.
 """
 
-import asyncio
 from collections.abc import Sequence
 
-from storage import KeyIndex
+from storage import Commit, KeyIndex
 
 
 class Dedup:
@@ -21,11 +20,9 @@ class Dedup:
 
     def __init__(self, index: KeyIndex) -> None:
         self._index = index
-        self._in_flight: dict[bytes, asyncio.Future[object]] = {}
+        self._in_flight: dict[bytes, Commit] = {}
 
-    def find(
-        self, keys: Sequence[bytes | None], now_us: int
-    ) -> "list[bool] | asyncio.Future[object]":
+    def find(self, keys: Sequence[bytes | None], now_us: int) -> list[bool] | Commit:
         """For each key whether it was accepted before; None is never a repeat.
 
         A key that occurs twice in `keys` is a repeat from the second time on. If a key is in
@@ -50,7 +47,7 @@ class Dedup:
             met.add(key)
         return verdicts
 
-    def hold(self, keys: Sequence[bytes], commit: "asyncio.Future[object]") -> None:
+    def hold(self, keys: Sequence[bytes], commit: Commit) -> None:
         """Put `keys`, which `find` just called new, in flight until `commit` is decided."""
         for key in keys:
             self._in_flight[key] = commit

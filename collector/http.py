@@ -21,7 +21,7 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 _PREFLIGHT_MAX_AGE: Final = b"7200"  # the most that browsers honour everywhere
 _EXPOSED: Final = (
     b"Retry-After, X-Suspension-Reason, X-Request-Id, X-RateLimit-Limit, X-RateLimit-Remaining, "
-    b"X-RateLimit-Reset"
+    b"X-RateLimit-Reset, X-Usage-Monthly, X-Usage-Limit, X-Usage-Reset, X-Usage-Total"
 )
 _WINDOW_BITS: Final = {b"gzip": 31, b"x-gzip": 31, b"deflate": 15}
 

@@ -102,7 +102,7 @@ class Buckets:
         return self._state(left >= _MINUTE_US, left)
 
     def _taken(self, full_at: int, now: int) -> Taken:
-        """`full_at`: what one token more has made of the bucket, or would have if there was none."""
+        """`full_at`: when the bucket is full again with this request paid for, or were it so."""
         left = self._capacity - full_at + now
         return self._state(True, left) if left >= 0 else self._state(False, left + _MINUTE_US)
 

@@ -185,6 +185,7 @@ class Service:
         try:
             self._store.write_state(_USAGE, usage.dump())
         except OSError as error:
+            usage.dirty = True
             _log.warning("the monthly usage could not be kept: %s", error.strerror)
 
     # --- pages
@@ -192,7 +193,7 @@ class Service:
     def _readiness(self) -> Response:
         if self._edge.is_stopping:
             return _text(503, b"stopping\n")
-        refusal = self._store.refusal
+        refusal = self._store.health.refusal
         return _text(200, b"ready\n") if refusal is None else _text(503, f"{refusal}\n".encode())
 
     def _metrics_page(self) -> Response:
@@ -205,7 +206,7 @@ class Service:
             "collector_keys": lambda: len(store.keys),
             "collector_keys_forgotten_total": lambda: store.keys.forgotten,
             "collector_flush_failures_total": lambda: store.flush_failures,
-            "collector_disk_free_bytes": lambda: store.free_bytes,
+            "collector_disk_free_bytes": lambda: store.health.free_bytes,
         }
         body = self._metrics.render(gauges)
         return Response(200, [(b"content-type", b"text/plain; version=0.0.4; charset=utf-8")], body)

@@ -1,6 +1,7 @@
 """The storage engine: lines in, Parquet and queries out. Knows nothing of HTTP or protocols."""
 
-from storage.commit import Receipt
+from storage import inspect, layout, recovery, tail
+from storage.commit import Commit, Receipt
 from storage.errors import (
     Closed,
     Corruption,
@@ -13,6 +14,7 @@ from storage.errors import (
 )
 from storage.files import Files
 from storage.keyindex import KeyIndex, make_key
+from storage.query import Lake, QueryError
 from storage.schema import COLUMNS, Column, Row, encode
 from storage.store import Settings, Store, day_of
 
@@ -20,11 +22,14 @@ __all__ = [
     "COLUMNS",
     "Closed",
     "Column",
+    "Commit",
     "Corruption",
     "DiskFull",
     "Files",
     "KeyIndex",
+    "Lake",
     "Locked",
+    "QueryError",
     "QueueFull",
     "Receipt",
     "Row",
@@ -35,5 +40,9 @@ __all__ = [
     "Unavailable",
     "day_of",
     "encode",
+    "inspect",
+    "layout",
     "make_key",
+    "recovery",
+    "tail",
 ]

@@ -42,13 +42,15 @@ class Receipt(msgspec.Struct, frozen=True):
 
 
 Result = Receipt | StorageError
+# Shared by everyone whose lines are in the group: await it, never cancel it.
+Commit = asyncio.Future[Result]
 OnDone = Callable[[bool], None]
 
 
 class _Group:
     __slots__ = ("bytes", "chunks", "day", "done", "future", "rows")
 
-    def __init__(self, day: date, future: "asyncio.Future[Result]") -> None:
+    def __init__(self, day: date, future: Commit) -> None:
         self.day = day
         self.future = future
         self.chunks: list[bytes] = []
@@ -95,9 +97,7 @@ class GroupCommit:
         """True while the thread is in the log: the caller must leave the log alone."""
         return self._is_writing
 
-    def submit(
-        self, lines: bytes, rows: int, day: date, on_done: OnDone
-    ) -> "asyncio.Future[Result]":
+    def submit(self, lines: bytes, rows: int, day: date, on_done: OnDone) -> Commit:
         """Enqueue `lines`; the future gives a `Receipt`, or the error that took its place.
 
         The future is shared by the group: it must never be cancelled. Raises `QueueFull` or

@@ -47,16 +47,18 @@ class _Moved(Exception):
     """A listed file is gone: look again."""
 
 
+# No methods, here and in other modules that reach duckdb: the class of a struct outlives the
+# interpreter's clean-up, a method would keep its module and so DuckDB's types alive with it, and
+# DuckDB then prints a page of complaints when the process ends.
 class Listing(msgspec.Struct, frozen=True):
-    """Files that hold every acknowledged row once, but for segments that a part covers."""
+    """Files that hold every acknowledged row once, but for segments that a part covers.
+
+    `newest` is the highest number of all, 0 when there is nothing.
+    """
 
     segments: tuple[int, ...]
     parts: tuple[Part, ...]
-
-    @property
-    def newest(self) -> int:
-        """The highest number of all, 0 when there is nothing."""
-        return max([0, *self.segments, *(part.last for part in self.parts)])
+    newest: int
 
 
 def look(directory: Path) -> Listing:
@@ -83,14 +85,14 @@ def _maybe_listing(directory: Path) -> Listing | None:
         after = frozenset(layout.list_parts(events))
     except FileNotFoundError:  # a folder went while it was being read
         return None
-    listing = Listing(segments, tuple(layout.live_parts(parts)))
     if parts - after:
         return None
+    newest = max([0, *segments, *(part.last for part in parts)])
     for part in after - parts:
         is_flushed = part.first == part.last and part.first in segments
-        if not is_flushed and part.first <= listing.newest:
+        if not is_flushed and part.first <= newest:
             return None
-    return listing
+    return Listing(segments, tuple(layout.live_parts(parts)), newest)
 
 
 def _wait(seconds: float) -> None:
@@ -162,7 +164,7 @@ class Lake:
         self._files = files
         self._memory_mb = memory_mb
         self._copies: list[Path] = []
-        self.listing = Listing((), ())
+        self.listing = Listing((), (), 0)
         self.segments: tuple[SegmentState, ...] = ()
 
     def __enter__(self) -> Self:
@@ -314,7 +316,7 @@ class Lake:
             queries.insert(0, views.parquet_sql(f"[{names}]"))
         every_row = views.events_view("\nUNION ALL\n".join(queries) or views.empty_sql())
         for view in (every_row, *views.VIEWS):
-            self._connection.execute(view.statement)
+            self._connection.execute(views.statement(view))
 
 
 def _without_end(statement: str) -> str:
@@ -327,6 +329,7 @@ def _without_end(statement: str) -> str:
 
 
 _Converter = Callable[[Any], Any]
+_NESTED: Final = frozenset({"list", "array", "struct", "map", "union"})
 
 
 def _maybe_converter(kind: Any) -> _Converter | None:
@@ -337,8 +340,10 @@ def _maybe_converter(kind: Any) -> _Converter | None:
         inner = _maybe_converter(kind.children[0][1])
         return _of_list(inner) if inner else None
     if kind.id == "map":
-        inner = _maybe_converter(kind.children[1][1])
-        return _of_members(lambda _name: inner) if inner else None
+        (_, key), (_, value) = kind.children
+        inner = _maybe_converter(value)
+        # A map whose keys Python cannot hash comes as two lists.
+        return _of_members(lambda _name: inner) if inner and key.id not in _NESTED else None
     if kind.id == "struct":
         members = {name: _maybe_converter(child) for name, child in kind.children}
         return _of_members(members.get) if any(members.values()) else None
@@ -350,11 +355,8 @@ def _of_list(inner: _Converter) -> _Converter:
 
 
 def _of_members(choose: Callable[[Any], _Converter | None]) -> _Converter:
-    def convert(members: dict[Any, Any]) -> dict[Any, Any]:
-        return {
-            name: value if value is None or inner is None else inner(value)
-            for name, value in members.items()
-            for inner in (choose(name),)
-        }
+    def convert_member(name: Any, value: Any) -> Any:
+        inner = choose(name)
+        return value if value is None or inner is None else inner(value)
 
-    return convert
+    return lambda members: {name: convert_member(name, value) for name, value in members.items()}

@@ -190,6 +190,54 @@ def apply(
                 warn(f"{directory / name} is none of the collector's files; left alone")
 
 
+def mend(directory: Path, files: Files, warn: Callable[[str], None], *, cuts: bool) -> list[Action]:
+    """The plan for `directory`; with `cuts` it is carried out, damage included.
+
+    What is damaged is cut at the end of its valid prefix, everything behind it kept aside: rows
+    there were acknowledged and are given up, which is why nothing but an operator asks for it.
+    The caller holds the lock. Without `cuts` nothing is changed.
+    """
+    found = look(directory)
+    wal = directory / layout.WAL
+    states = [
+        judge_bytes(number, files.read(wal / layout.segment_name(number)))[0]
+        for number in found.segments
+    ]
+    actions = plan(states, found.parts, found.temporaries, found.strangers)
+    if cuts:
+        rows = {state.number: state.rows for state in states}
+        apply([_cut_instead(action, rows) for action in actions], directory, files, warn)
+    return actions
+
+
+def describe(action: Action) -> str:
+    """One line for an operator."""
+    match action:
+        case RemoveTemporary(name):
+            return f"{layout.TEMPORARY}/{name}: unfinished file: is removed"
+        case RemovePart(part):
+            return f"{layout.EVENTS}/{part.name}: inside a wider part: is removed"
+        case RemoveSegment(number, copies):
+            why = "no whole group: is kept aside" if copies else "done or empty: is removed"
+            return f"{layout.WAL}/{layout.segment_name(number)}: {why}"
+        case CutTail(number, valid_bytes):
+            path = f"{layout.WAL}/{layout.segment_name(number)}"
+            return f"{path}: unfinished group at byte {valid_bytes}: is kept aside and cut"
+        case Stop(number, offset, reason):
+            path = f"{layout.WAL}/{layout.segment_name(number)}"
+            return f"{path}: DAMAGED at byte {offset}: {reason}: stops the start"
+        case Ignore(name):
+            return f"{name}: none of ours: is left alone"
+
+
+def _cut_instead(action: Action, rows: dict[int, int]) -> Action:
+    if not isinstance(action, Stop):
+        return action
+    if action.offset and rows[action.number]:
+        return CutTail(action.number, action.offset)
+    return RemoveSegment(action.number, copies=True)
+
+
 def keep_aside(path: Path, offset: int, files: Files, warn: Callable[[str], None]) -> Path:
     """Move what lies behind `offset` to `torn-<segment>-<offset>`; returns that path."""
     copy = path.with_name(f"torn-{path.stem}-{offset}")

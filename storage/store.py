@@ -18,10 +18,11 @@ from typing import Final, Literal
 import msgspec
 
 from storage import layout, parquet, recovery, segment, views
-from storage.commit import GroupCommit, OnDone, Result
-from storage.errors import DiskFull, FlushFailed, StorageError, SyncFailed
+from storage.commit import Commit, GroupCommit, OnDone
+from storage.errors import FlushFailed, StorageError, SyncFailed
 from storage.files import Files
 from storage.flusher import Flusher
+from storage.health import DiskHealth
 from storage.keyindex import WINDOW_US, KeyIndex
 from storage.layout import Part
 from storage.wal import Sealed, Wal
@@ -29,7 +30,6 @@ from storage.wal import Sealed, Wal
 _log: Final = logging.getLogger("collector.storage")
 # After a failed flush: doubled from the first to the last.
 _FLUSH_RETRY_S: Final = (1.0, 30.0)
-_PROBE_INTERVAL_S: Final = 1.0
 _DAY_US: Final = 24 * 3600 * 1_000_000
 _EPOCH_ORDINAL: Final = date(1970, 1, 1).toordinal()
 
@@ -121,14 +121,17 @@ class Store:
         self._on_fatal = on_fatal
         self._directory = settings.directory
         self._lock = -1
-        self._blocked: StorageError | None = None
-        self._write_failed = False
-        self._probed_s = 0.0
+        self.health = DiskHealth(
+            settings.directory,
+            settings.directory / layout.TEMPORARY,
+            files,
+            free_bytes_min=settings.disk_free_bytes_min,
+            monotonic_s=monotonic_s,
+        )
         self._open_since_s: float | None = None
         self._waiting: dict[int, Sealed] = {}  # sealed, not yet in a part
         self.keys = KeyIndex(keys_max=settings.keys_max)
         self.parts = 0
-        self.free_bytes = 0
         self.flush_failures = 0
         self.on_flushed: Callable[[float], None] = lambda _seconds: None
 
@@ -186,7 +189,7 @@ class Store:
             Flusher(self._directory, self._files), self._monotonic_s, self._report_flush
         )
         self._write_views()
-        self._check_disk()
+        self.health.check()
         self._flush_thread.start()
         for sealed in waiting:
             self._enqueue(sealed)
@@ -225,22 +228,15 @@ class Store:
 
     # --- writing
 
-    def submit(
-        self, lines: bytes, rows: int, now_us: int, on_done: OnDone
-    ) -> "asyncio.Future[Result]":
+    def submit(self, lines: bytes, rows: int, now_us: int, on_done: OnDone) -> Commit:
         """Enqueue encoded rows received at `now_us`; see `GroupCommit.submit`.
 
         Raises `Unavailable` (`QueueFull`, `DiskFull`, `Closed`) or `SyncFailed`, with nothing
         enqueued and `on_done` not called.
         """
-        if self._blocked is not None:
-            raise self._blocked
+        if self.health.refusal is not None:
+            raise self.health.refusal
         return self._commit.submit(lines, rows, day_of(now_us), on_done)
-
-    @property
-    def refusal(self) -> StorageError | None:
-        """Why rows are not taken at present, None while they are."""
-        return self._blocked
 
     @property
     def queue_bytes(self) -> int:
@@ -267,7 +263,7 @@ class Store:
         """Seal a segment that is old enough, drop expired keys, look at the disk; every 50 ms."""
         now_s = self._monotonic_s()
         self.keys.expire(now_us)
-        self._check_disk()
+        self.health.check()
         if self._commit.is_writing:
             return
         if self._wal.open_rows == 0:
@@ -315,44 +311,9 @@ class Store:
         self.on_flushed(seconds)
 
     def _commit_failed(self, error: StorageError) -> None:
+        self.health.write_failed(error)
         if isinstance(error, SyncFailed):
-            _log.critical("%s; this process ends, the next start decides what is true", error)
-            self._blocked = error
             self._on_fatal(error)
-            return
-        if not self._write_failed:
-            _log.error("the log cannot be written, events are refused: %s", error)
-        self._write_failed = True
-        self._blocked = error
-
-    def _check_disk(self) -> None:
-        """Decide whether rows are taken: enough room, and after a failure a write that works."""
-        if isinstance(self._blocked, SyncFailed):
-            return
-        self.free_bytes = self._files.free_bytes(self._directory)
-        least = self._settings.disk_free_bytes_min
-        if self.free_bytes < least:
-            if self._blocked is None:
-                _log.error("%d bytes of disk left, %d wanted", self.free_bytes, least)
-            self._blocked = DiskFull(f"less than {least} bytes of disk are left")
-            return
-        if self._write_failed and not self._probe():
-            return
-        if self._blocked is not None:
-            _log.warning("the disk takes rows again")
-        self._write_failed = False
-        self._blocked = None
-
-    def _probe(self) -> bool:
-        now_s = self._monotonic_s()
-        if now_s - self._probed_s < _PROBE_INTERVAL_S:
-            return False
-        self._probed_s = now_s
-        try:
-            self._files.probe(self._directory / layout.TEMPORARY)
-        except OSError:
-            return False
-        return True
 
     # --- small state
 

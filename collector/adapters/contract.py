@@ -42,17 +42,12 @@ class Response(msgspec.Struct):
 
 
 class Head(msgspec.Struct, kw_only=True):
-    """Credentials found in the head of a request; which are used is told by the endpoint.
-
-    `origin` is the host of `Origin`, else of `Referer`: lower case, no port, "" when there is
-    neither or it cannot be read as one.
-    """
+    """Credentials found in the head of a request; which are used is told by the endpoint."""
 
     key: str = ""
     app_id: str = ""
     client_id: str = ""
     token: str = ""
-    origin: str = ""
 
 
 class Budget(msgspec.Struct, frozen=True, kw_only=True):

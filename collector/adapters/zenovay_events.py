@@ -10,14 +10,12 @@ from typing import Any, Final
 
 import msgspec
 
-from collector.adapters import decoding
 from collector.adapters import zenovay_props as props
 from collector.event import Event, Row
 from collector.refusal import (
     CONSENT_OPTED_OUT,
     INVALID_EVENT_TYPE,
     INVALID_IDEMPOTENCY_KEY,
-    INVALID_PROPS,
     INVALID_SESSION_ID,
     INVALID_TS,
     INVALID_VISITOR_ID,
@@ -82,7 +80,6 @@ _NOT_AN_OBJECT: Final = Refusal(INVALID_EVENT_TYPE, "the event is not an object"
 _BAD_TYPE: Final = Refusal(
     INVALID_EVENT_TYPE, "type must be one of pageview, event, identify, goal, purchase"
 )
-_TOO_DEEP: Final = Refusal(INVALID_PROPS, "the event is nested too deeply")
 _OPTED_OUT: Final = Refusal(CONSENT_OPTED_OUT, "consent is opt-out")
 _BAD_TS: Final = Refusal(INVALID_TS, "ts is missing or beyond ±24h skew tolerance")
 _FRACTIONAL_TS: Final = Refusal(INVALID_TS, "ts must be a whole number of milliseconds")
@@ -183,20 +180,14 @@ def read_item(raw: msgspec.Raw) -> Item | Refusal:
 
     A member of a wrong type becomes a value that `judge` refuses when its turn comes.
     """
-    body = bytes(raw)
     try:
-        return decoding.decode(_item_decoder, body)
+        return _item_decoder.decode(raw)
     except msgspec.ValidationError:
         pass
-    except decoding.Malformed:
-        # Only depth is left: this runs a few frames nearer to the limit than the whole body did.
-        return _TOO_DEEP
     try:
-        members = decoding.decode(_members_decoder, body)
+        members = _members_decoder.decode(raw)
     except msgspec.ValidationError:
         return _NOT_AN_OBJECT
-    except decoding.Malformed:
-        return _TOO_DEEP
     return Item(
         type=_read_text(members, "type", "") or "",
         ts=_read_ts(members),
@@ -212,12 +203,12 @@ def _read_text(members: dict[str, msgspec.Raw], name: str, otherwise: str) -> st
     """The member as text, None when it is absent or null, `otherwise` when it is no text."""
     try:
         return _text_decoder.decode(members.get(name, _NULL))
-    except (msgspec.ValidationError, RecursionError):
+    except msgspec.ValidationError:
         return otherwise
 
 
 def _read_ts(members: dict[str, msgspec.Raw]) -> int | float | None:
     try:
         return _ts_decoder.decode(members.get("ts", _NULL))
-    except (msgspec.ValidationError, RecursionError):
+    except msgspec.ValidationError:
         return None

@@ -18,12 +18,14 @@ PAYMENT_PROVIDERS: Final = frozenset({"stripe", "lemonsqueezy", "polar", "server
 DEFAULT_CURRENCY: Final = "USD"
 
 _Pixels = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]  # the column is an INTEGER
-# A struct of strings and numbers takes part in no cycle; the collector need not look at it.
 _Text = str | None
 
 
 class _Props(msgspec.Struct, kw_only=True, gc=False):
-    """What any event may say of its visitor's device and place; the page names no members."""
+    """What any event may say of its visitor's device and place; the page names no members.
+
+    gc=False: texts and numbers take part in no cycle.
+    """
 
     device_type: _Text = None
     device: _Text = None
@@ -78,7 +80,6 @@ def _invalid(message: str, kind: Kind = INVALID_PROPS) -> Refusal:
 
 
 _NOT_AN_OBJECT: Final = _invalid("props is missing or not an object")
-_TOO_DEEP: Final = _invalid("props is nested too deeply")
 _NO_URL: Final = _invalid("props.url must be a non-empty string")
 _NO_NAME: Final = _invalid("props.name must be a non-empty string")
 _NOBODY: Final = _invalid(
@@ -194,7 +195,8 @@ class PropsReader(Generic[P]):
     def read(self, raw: msgspec.Raw, row: Row) -> Refusal | None:
         """Fill the columns of `row` that `raw`, a well-formed JSON value, tells of.
 
-        Returns why the event cannot be accepted, or None. Then `row` may be half filled.
+        Returns why the event cannot be accepted (`row` may then be half filled), or None. Depth is
+        no concern here: the body that `raw` is part of was decoded, and was deeper.
         """
         try:
             props = self._decoder.decode(raw)
@@ -203,9 +205,6 @@ class PropsReader(Generic[P]):
             if isinstance(lenient, Refusal):
                 return lenient
             props = lenient
-        except RecursionError:
-            # The body was decoded a few frames nearer to the interpreter's limit than this.
-            return _TOO_DEEP
         refusal = self._fill(row, props)
         if refusal is None:
             _fill_client(row, props)
@@ -217,15 +216,13 @@ class PropsReader(Generic[P]):
             members = _members.decode(raw)
         except msgspec.ValidationError:
             return _NOT_AN_OBJECT
-        except RecursionError:
-            return _TOO_DEEP
         values: dict[str, Any] = {}
         for name, decoder in self._decoders.items():
             if name not in members:
                 continue
             try:
                 values[name] = decoder.decode(members[name])
-            except (msgspec.ValidationError, RecursionError):
+            except msgspec.ValidationError:
                 if name in self._checked:
                     return self._checked[name]
         return self._shape(**values)

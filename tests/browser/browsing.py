@@ -12,11 +12,13 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, NoReturn, Self
+from typing import Any, Final, NoReturn, Protocol, Self
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Response
+from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Request, Response
+
+from tests.support.process import CollectorProcess
 
 PAGES: Final = Path(__file__).parent / "pages"
 BUNDLES: Final = Path(__file__).parent / "node_modules" / ".bundle"
@@ -25,7 +27,7 @@ TRACK: Final = "/client/web/track"
 CID: Final = "/client/web/cid"
 
 _TYPES: Final = {".html": "text/html; charset=utf-8", ".css": "text/css", ".js": "text/javascript"}
-_POLL_MS: Final = 50
+_POLL_MS: Final = 100
 
 
 def unavailable(reason: str) -> NoReturn:
@@ -50,9 +52,10 @@ class PageServer:
 
             def do_GET(self) -> None:
                 """Answer with the file of that name."""
-                body = server.file(urlsplit(self.path).path)
+                path = urlsplit(self.path).path
+                body = server.file(path)
                 self.send_response(200 if body is not None else 404)
-                self.send_header("Content-Type", _TYPES.get(Path(self.path).suffix, _TYPES[".html"]))
+                self.send_header("Content-Type", _TYPES.get(Path(path).suffix, "text/plain"))
                 self.send_header("Cache-Control", "no-store")
                 self.end_headers()
                 self.wfile.write(body or b"")
@@ -105,15 +108,15 @@ class Tab:
         self.page: Page = context.new_page()
         self.page.on("console", self._on_console)
         self.page.on("pageerror", lambda error: self.console_errors.append(str(error)))
-        self.page.on(
-            "requestfailed",
-            lambda request: self.failures.append(f"{request.method} {request.url} {request.failure}"),
-        )
+        self.page.on("requestfailed", self._on_failure)
         self.page.on("response", self._on_response)
 
     def _on_console(self, message: ConsoleMessage) -> None:
         if message.type in {"error", "warning"}:
             self.console_errors.append(message.text)
+
+    def _on_failure(self, request: Request) -> None:
+        self.failures.append(f"{request.method} {request.url}: {request.failure}")
 
     def _on_response(self, response: Response) -> None:
         if urlsplit(response.url).port == self._collector_port:
@@ -127,6 +130,14 @@ class Tab:
             for response in self._responses
         ]
 
+    def client_ids_given(self) -> list[str]:
+        """The client ids that the collector answered with since the page was loaded, in order."""
+        return [
+            response.text()
+            for response in self._responses
+            if urlsplit(response.url).path == CID and response.ok
+        ]
+
     def problems(self) -> list[dict[str, Any]]:
         """The bodies of answers to beacons that were errors."""
         return [
@@ -138,7 +149,7 @@ class Tab:
     def beacons(self) -> list[dict[str, Any]]:
         """The bodies of all beacons that were answered, in order."""
         return [
-            response.request.post_data_json
+            json.loads(response.request.post_data or "")
             for response in self._responses
             if urlsplit(response.url).path == TRACK and response.request.method == "POST"
         ]
@@ -175,9 +186,16 @@ class Tab:
         return answer
 
     def wait_until(self, condition: Callable[[], object], *, what: str, timeout_s: float) -> None:
-        """Poll until `condition` holds, while the page goes on. Raises TimeoutError naming `what`."""
+        """Poll until `condition` holds, while the page goes on. Raises TimeoutError with `what`."""
         deadline_s = time.monotonic() + timeout_s
         while not condition():
             if time.monotonic() > deadline_s:
                 raise TimeoutError(f"after {timeout_s} s still not: {what}")
             self.page.wait_for_timeout(_POLL_MS)
+
+
+class Visit(Protocol):
+    """How a test opens a page; the fixture `visit` is one."""
+
+    def __call__(self, collector: CollectorProcess, page: str, host: str = "localhost") -> Tab:
+        """Open `page` in a new profile, from `host`; its SDK is pointed at `collector`."""

@@ -3,12 +3,12 @@
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import pytest
 from playwright.sync_api import Browser, Error, sync_playwright
 
-from tests.browser.browsing import BUNDLES, PAGES, PageServer, Tab, unavailable
+from tests.browser.browsing import BUNDLES, PAGES, PageServer, Tab, Visit, unavailable
 from tests.support.process import CollectorProcess
 
 _BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -21,13 +21,6 @@ _FLAGS: Final = [
     "--disable-component-update",
     "--disable-sync",
 ]
-
-
-class Visit(Protocol):
-    """How a test opens a page."""
-
-    def __call__(self, collector: CollectorProcess, page: str, host: str = "localhost") -> Tab:
-        """Open `page` in a new profile, from `host`; its SDK is pointed at `collector`."""
 
 
 @pytest.fixture(scope="package")
@@ -61,9 +54,17 @@ def pages() -> Iterator[PageServer]:
 def visit(chromium: Browser, pages: PageServer) -> Iterator[Visit]:
     """Opens pages; each in a profile of its own, German and in Berlin."""
     contexts = []
+    # Without a display Chromium says "HeadlessChrome", which visitors' browsers do not.
+    version = chromium.version.partition(".")[0]
+    user_agent = (
+        "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) "
+        f"Chrome/{version}.0.0.0 Safari/537.36"
+    )
 
     def open_page(collector: CollectorProcess, page: str, host: str = "localhost") -> Tab:
-        context = chromium.new_context(locale="de-DE", timezone_id="Europe/Berlin")
+        context = chromium.new_context(
+            locale="de-DE", timezone_id="Europe/Berlin", user_agent=user_agent
+        )
         contexts.append(context)
         pages.collector_url = collector.url
         tab = Tab(context, collector_port=collector.port)

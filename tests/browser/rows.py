@@ -8,7 +8,9 @@ from tests.browser.browsing import Tab
 from tests.support.process import CollectorProcess
 
 _ROWS = """
-    SELECT *, epoch_us(event_time) AS event_us, CAST(context->>'original_time' AS BIGINT) AS tracked_ms
+    SELECT *,
+        epoch_us(event_time) AS event_us,
+        CAST(context->>'original_time' AS BIGINT) AS tracked_ms
     FROM events ORDER BY event_time, received_time
 """
 

@@ -4,9 +4,8 @@ from collections import Counter
 
 import pytest
 
-from tests.browser.browsing import Tab
-from tests.browser.conftest import Visit
-from tests.browser.rows import events_of, of_type, published, wait_for_rows
+from tests.browser.browsing import Tab, Visit
+from tests.browser.rows import events_of, of_type, published
 from tests.support.process import CollectorProcess
 
 pytestmark = [pytest.mark.browser, pytest.mark.end_to_end]

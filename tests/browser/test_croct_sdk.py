@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import Route
 
-from tests.browser.browsing import CID, TRACK, Tab
-from tests.browser.conftest import Visit
+from tests.browser.browsing import CID, TRACK, Tab, Visit
 from tests.browser.rows import (
     events_of,
     events_tracked,
@@ -28,7 +28,7 @@ _CLICK_PAUSE_MS = 550
 def _wait_for_tracked(tab: Tab, event_type: str) -> None:
     tab.wait_until(
         lambda: event_type in {event["type"] for event in tab.tracked()},
-        timeout_s=5,
+        timeout_s=15,
         what=f"the SDK tracks {event_type}",
     )
 
@@ -56,7 +56,6 @@ def test_a_visit_becomes_rows(visit: Visit, collector: CollectorProcess) -> None
     _shop(tab)
     tracked = tab.tracked()
     rows = wait_for_rows(collector, tab, len(tracked))
-    client_id = tab.client_id()
 
     assert events_tracked(tab) == events_of(rows)
     assert {event["type"] for event in tracked} == {
@@ -78,20 +77,20 @@ def test_a_visit_becomes_rows(visit: Visit, collector: CollectorProcess) -> None
     assert tab.console_errors == []
     assert {status for _, _, status in tab.answers} == {200, 204}
 
-    _check_origin_of(rows, tab, client_id)
+    _check_origin_of(rows, tab)
     users = {(event["type"], event["time"]): event["user"] for event in tracked}
     assert {"alice", None} == set(users.values())
     for row in rows:
-        assert (users[row["event_type"], row["tracked_ms"]] or "") == (row["user_id"] or "") or (
-            row["event_type"] == "userSignedIn"
-        )
+        assert row["user_id"] == users[row["event_type"], row["tracked_ms"]]
     assert of_type(rows, "userSignedIn")["user_id"] == "alice"
     _check_payloads_of(rows)
 
 
-def _check_origin_of(rows: list[dict[str, Any]], tab: Tab, client_id: str) -> None:
+def _check_origin_of(rows: list[dict[str, Any]], tab: Tab) -> None:
     """Every row tells visitor, page, tab, browser and time as the browser has them."""
-    assert len(client_id) == 32
+    client_id = tab.client_id()
+    user_agent = tab.page.evaluate("navigator.userAgent")
+    assert tab.client_ids_given()[0] == client_id
     urls = {row["page_url"] for row in rows}
     shop_url = tab.page.url.partition("?")[0]
     assert urls == {shop_url, tab.page.url}
@@ -99,7 +98,7 @@ def _check_origin_of(rows: list[dict[str, Any]], tab: Tab, client_id: str) -> No
         assert row["visitor_id"] == client_id
         assert (row["protocol"], row["source"], row["site_id"]) == ("croct", "browser", "demo")
         assert row["event_us"] == row["tracked_ms"] * 1_000
-        assert "Chrome/" in row["user_agent"]
+        assert row["user_agent"] == user_agent
         assert row["language"] == "de-DE"
         assert row["context"]["time_zone"] == "Europe/Berlin"
         assert row["context"]["library"] == "Croct SDK JS v0.22.1"
@@ -135,15 +134,16 @@ def test_client_id_is_given_once_and_confirmed(visit: Visit, collector: Collecto
     tab = visit(collector, "shop.html")
     wait_for_rows(collector, tab, 3)
     first = tab.client_id()
+    assert set(tab.client_ids_given()) == {first}
     tab.page.reload()
     tab.click("#vote")
     rows = wait_for_rows(collector, tab, len(tab.tracked()))
 
     assert tab.client_id() == first
     assert {row["visitor_id"] for row in rows} == {first}
-    confirmed = [status for _, path, status in tab.answers if path == CID]
-    assert len(confirmed) > 1
-    assert set(confirmed) == {200}
+    asked = [status for _, path, status in tab.answers if path == CID]
+    assert len(asked) > 2
+    assert set(asked) == {200}
 
 
 def test_what_is_tracked_on_leaving_arrives(visit: Visit, collector: CollectorProcess) -> None:
@@ -165,7 +165,7 @@ def test_a_refused_event_does_not_break_the_next_page_load(
     wait_for_rows(collector, tab, 3)
     # The SDK lets an id of any length through; 254 characters is the most that is accepted.
     tab.click("#sign-in-too-long")
-    tab.wait_until(tab.problems, timeout_s=5, what="the sign-in is refused")
+    tab.wait_until(tab.problems, timeout_s=15, what="the sign-in is refused")
     [problem] = tab.problems()
     assert problem["status"] == 400
     assert problem["type"] == "https://croct.help/api/event-tracking/invalid-payload"
@@ -222,7 +222,6 @@ def test_a_collector_that_is_down_loses_nothing(
     while time.monotonic() - down_since_s < _DOWN_S:
         tab.click("#vote")
         tab.page.wait_for_timeout(400)
-    assert len(published(collector)) <= before
     assert tab.failures, "nothing was sent while it was down"
     collector.start()
     tab.click("#subscribe")
@@ -232,9 +231,39 @@ def test_a_collector_that_is_down_loses_nothing(
     collector.terminate()
     rows = published(collector)
 
-    assert expected.total() >= before + 10
+    assert expected.total() >= before + 5
     assert events_of(rows) == expected
     assert len({row["visitor_id"] for row in rows}) == 1
+
+
+def test_a_lost_answer_makes_no_second_row(visit: Visit, collector: CollectorProcess) -> None:
+    """An event that is sent again because its answer never came is stored once."""
+    tab = visit(collector, "shop.html")
+    wait_for_rows(collector, tab, 3)
+    lost: list[int] = []
+
+    def lose_first_answer(route: Route) -> None:
+        if lost:
+            route.continue_()
+            return
+        lost.append(route.fetch().status)
+        route.abort("connectionreset")
+
+    tab.page.route(f"**{TRACK}", lose_first_answer)
+    tab.click("#pay")
+    tab.wait_until(lambda: lost, timeout_s=15, what="an answer is lost")
+    assert lost == [204]
+    # Nothing is sent before the retry has succeeded: this is the proof that it did.
+    tab.click("#subscribe")
+    _wait_for_tracked(tab, "goalCompleted")
+    expected = events_tracked(tab)
+    wait_for_rows(collector, tab, expected.total())
+    collector.terminate()
+
+    assert events_of(published(collector)) == expected
+    beacons = Counter(beacon["originalTime"] for beacon in tab.beacons())
+    assert tab.failures
+    assert beacons.total() == expected.total()
 
 
 def test_a_throttled_event_arrives_at_its_retry(visit: Visit, tmp_path: Path) -> None:
@@ -266,8 +295,9 @@ def _empty_the_bucket(tab: Tab, collector: CollectorProcess, beacon: dict[str, A
             const body = JSON.stringify(beacon);
             let status = 204;
             while (status === 204) {
-                const all = Array.from({length: 10}, () => fetch(url, {method: 'POST', headers, body}));
-                status = Math.max(...(await Promise.all(all)).map(answer => answer.status));
+                const send = () => fetch(url, {method: 'POST', headers, body});
+                const answers = await Promise.all(Array.from({length: 10}, send));
+                status = Math.max(...answers.map(answer => answer.status));
             }
         }""",
         [f"{collector.url}{TRACK}", example_site()["croct_app_id"], beacon],

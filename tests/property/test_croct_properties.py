@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collector.adapters import croct
+from collector.adapters import croct, croct_answers
 from collector.adapters.croct_events import ServerBeacon, WebBeacon
 from collector.adapters.croct_violations import VIOLATIONS_MAX, violations
 from collector.config import PublicKey
@@ -104,7 +104,7 @@ def check_answer(body: bytes) -> Batch | Refusal:
     if isinstance(result, Refusal):
         assert result.kind in {INVALID_PAYLOAD, MALFORMED_BODY}
         assert 1 <= len(result.violations) <= VIOLATIONS_MAX
-        answer = croct.refuse(sent, result, None)
+        answer = croct_answers.refuse(sent, result, None)
         assert answer.status == msgspec.json.decode(answer.body)["status"] == 400
         return result
     (event,) = result.items
@@ -213,7 +213,7 @@ def test_no_answer_repeats_what_was_sent(document: Any, data: st.DataObject) -> 
     node[last] = data.draw(st.sampled_from((CANARY, {CANARY: CANARY}, [CANARY])))
     result = croct.decode(request(document))
     if isinstance(result, Refusal):
-        assert CANARY.encode() not in croct.refuse(request(), result, None).body
+        assert CANARY.encode() not in croct_answers.refuse(request(), result, None).body
 
 
 @pytest.mark.parametrize("brackets", [(b"[", b"1", b"]"), (b'{"a":', b"1", b"}")])
@@ -270,7 +270,7 @@ def test_no_headers_raise(headers: dict[bytes, bytes]) -> None:
 @given(st.binary(max_size=60) | st.uuids().map(lambda value: b"cid=" + str(value).encode()))
 def test_client_ids_are_echoed_or_fresh(query: bytes) -> None:
     """The body is a valid id that was in the query, or the fresh one; nothing raises."""
-    body = croct.answer_client_id(request(query=query), FRESH).body
+    body = croct_answers.answer_client_id(request(query=query), FRESH).body
     assert body == FRESH.encode() or body == query.removeprefix(b"cid=")
 
 

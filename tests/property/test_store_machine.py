@@ -29,6 +29,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @initialize(seed=st.integers(0, 2**32), segment_bytes_max=st.sampled_from([600, 3_000, 10**7]))
     def start(self, seed: int, segment_bytes_max: int) -> None:
+        """Open an empty store whose segments roll soon, late or never."""
         self.harness = Harness(
             Path(self._folder.name) / "data", seed, segment_bytes_max=segment_bytes_max
         )
@@ -43,6 +44,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(count=st.integers(1, 4))
     def submit(self, count: int) -> None:
+        """Rows are acknowledged and remembered as such."""
         self._submit(count)
 
     @rule(
@@ -50,9 +52,8 @@ class StoreMachine(RuleBasedStateMachine):
         error=st.sampled_from([no_space, io_error]),
         count=st.integers(1, 4),
     )
-    def submit_with_failure(
-        self, operation: str, error: Callable[[], OSError], count: int
-    ) -> None:
+    def submit_with_failure(self, operation: str, error: Callable[[], OSError], count: int) -> None:
+        """Rows whose commit meets a failing disk; acknowledged or not, never half."""
         # A truncate happens only after a failed write.
         names = {"write", operation} if operation == "truncate" else {operation}
         self.harness.files.fail = lambda _n, name: error() if name in names else None
@@ -61,15 +62,31 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([0.3, 1.5, 3_600, 86_400, -7_200]))
     def advance(self, seconds: float) -> None:
+        """Time passes, or the clock is set back."""
         self.harness.advance(seconds)
 
     @rule()
     def flush(self) -> None:
+        """Every sealed segment becomes a part."""
         self.harness.advance(1.5)
         assert self.harness.settle_flushes()
 
     @rule(operation=st.sampled_from(["publish", "publish_sync", "remove"]))
+    def flush_fails_once(self, operation: str) -> None:
+        """A flush that failed is tried again and succeeds."""
+        failures = iter([io_error()])
+        self.harness.files.fail = lambda _n, name: (
+            next(failures, None) if name == operation else None
+        )
+        self.harness.advance(1.5)
+        assert self.harness.settle_flushes()
+        self.harness.files.fail = lambda _n, _name: None
+        self.harness.crash()
+        self.harness.open()
+
+    @rule(operation=st.sampled_from(["publish", "publish_sync", "remove"]))
     def flush_fails_then_crash(self, operation: str) -> None:
+        """A flush fails, then the power goes."""
         self.harness.files.fail = lambda _n, name: io_error() if name == operation else None
         self.harness.advance(1.5)
         self.harness.crash()
@@ -78,11 +95,13 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule()
     def crash(self) -> None:
+        """Lose power and start again."""
         self.harness.crash()
         self.harness.open()
 
     @rule(at=st.integers(1, 6))
     def crash_in_recovery(self, at: int) -> None:
+        """Lose power again while the start still repairs."""
         self.harness.crash()
         start = self.harness.files.operations
         self.harness.files.fail = lambda n, _name: io_error() if n == start + at else None
@@ -98,6 +117,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule()
     def restart(self) -> None:
+        """An orderly stop leaves every row in parts."""
         self.harness.close()
         assert sorted(self.harness.glob()) == sorted(self.harness.readable())
         self.harness.open()
@@ -105,12 +125,14 @@ class StoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.harness.fatal)
     @rule()
     def obey_fatal(self) -> None:
+        """After a failed sync the process ends and is started anew."""
         self.harness.fatal.clear()
         self.harness.crash()
         self.harness.open()
 
     @invariant()
     def acknowledged_is_readable_once(self) -> None:
+        """Acknowledged rows are readable, each once, and none from nowhere."""
         readable = self.harness.readable()
         assert len(readable) == len(set(readable)), "a row is there twice"
         assert self.acknowledged <= set(readable), "an acknowledged row is missing"
@@ -120,6 +142,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def acknowledged_is_seen(self) -> None:
+        """Keys of acknowledged rows that are remembered carry a recent time."""
         store = self.harness.store
         assert store is not None
         for number in self.acknowledged:
@@ -129,6 +152,7 @@ class StoreMachine(RuleBasedStateMachine):
             assert time_us is None or time_us > recent - 10**12
 
     def teardown(self) -> None:
+        """Leave nothing behind."""
         if hasattr(self, "harness"):
             self.harness.end()
         self._folder.cleanup()

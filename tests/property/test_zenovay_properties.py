@@ -8,14 +8,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from collector.adapters import zenovay
-from collector.adapters.contract import Budget, Request
+from collector.adapters.contract import Budget
 from collector.event import Batch, Event, Verdict
 from collector.refusal import Refusal
 from storage import encode
+from tests.support.zenovay import DAY_MS, NOW_MS, VISITOR, Rules, decode, request
 
-NOW_MS = 1_795_257_000_123
-DAY_MS = 86_400_000
-UUID = "11111111-1111-4111-9111-111111111111"
 GOOD = {"type": "event", "ts": NOW_MS, "props": {"name": "good"}}
 
 JSON_VALUES: st.SearchStrategy[Any] = st.recursive(
@@ -37,7 +35,7 @@ PROPS = JSON_VALUES | st.dictionaries(
     JSON_VALUES | st.sampled_from(["signup", "EUR", "stripe", 5, 2.5, "de"]),
     max_size=5,
 )
-IDS = st.sampled_from([UUID, UUID.upper(), "user-1", "", None, 5]) | JSON_VALUES
+IDS = st.sampled_from([VISITOR, VISITOR.upper(), "user-1", "", None, 5]) | JSON_VALUES
 EVENTS = JSON_VALUES | st.fixed_dictionaries(
     {},
     optional={
@@ -53,42 +51,13 @@ EVENTS = JSON_VALUES | st.fixed_dictionaries(
 )
 
 
-class Rules:
-    """A site with one goal."""
-
-    goals = frozenset({"signup"})
-    quarantines_invalid = False
-
-
-def request(body: bytes, headers: dict[bytes, bytes] | None = None) -> Request:
-    """A request received at NOW_MS."""
-    return Request(
-        method="POST",
-        path="/api/v1/events",
-        query=b"",
-        headers=headers or {},
-        body=body,
-        id=UUID,
-        now_us=NOW_MS * 1_000,
-    )
-
-
-def decode(events: list[Any]) -> Batch:
-    """The batch of these events, checked."""
-    body = json.dumps({"trackingCode": "ZV_demo", "events": events}).encode()
-    batch = zenovay.decode(request(body))
-    assert isinstance(batch, Batch)
-    zenovay.check(batch, Rules())
-    return batch
-
-
 @settings(max_examples=300, deadline=None)
 @given(events=st.lists(EVENTS, max_size=4), before=st.booleans())
 def test_an_event_is_judged_alone(events, before):
     """The verdict on an event is the same alone as in any company, on both ways of reading."""
-    together = decode([GOOD, *events, GOOD] if before else [*events, GOOD, 17])
+    together = decode(*([GOOD, *events, GOOD] if before else [*events, GOOD, 17]))
     judged = together.items[1:-1] if before else together.items[:-2]
-    assert judged == [decode([event]).items[0] for event in events]
+    assert judged == [decode(event).items[0] for event in events]
     assert isinstance(together.items[0 if before else -2], Event)
 
 
@@ -96,7 +65,7 @@ def test_an_event_is_judged_alone(events, before):
 @given(event=EVENTS)
 def test_what_is_accepted_keeps_the_rules(event):
     """An accepted event has every required member, in range; its row is one line, props as sent."""
-    (item,) = decode([event]).items
+    (item,) = decode(event).items
     if isinstance(item, Refusal):
         assert item.kind.code
         assert item.message
@@ -112,7 +81,7 @@ def test_what_is_accepted_keeps_the_rules(event):
     if kind in {"pageview", "goal"}:
         assert row.session_id
     if kind == "pageview":
-        assert row.visitor_id == row.session_id == UUID
+        assert row.visitor_id == row.session_id == VISITOR
         assert row.page_url
     if kind in {"event", "goal"}:
         assert row.event_name
@@ -131,7 +100,7 @@ def test_what_is_accepted_keeps_the_rules(event):
 @example(ts=NOW_MS + DAY_MS + 1, as_float=True)
 def test_the_window_is_a_day_either_way(ts, as_float):
     """Inclusive at both ends, to the millisecond, for integers and whole floats alike."""
-    (item,) = decode([{**GOOD, "ts": float(ts) if as_float else ts}]).items
+    (item,) = decode({**GOOD, "ts": float(ts) if as_float else ts}).items
     assert isinstance(item, Event) == (abs(ts - NOW_MS) <= DAY_MS)
 
 
@@ -154,7 +123,7 @@ def test_the_window_is_a_day_either_way(ts, as_float):
 )
 def test_any_body_has_an_answer(body, gpc):
     """Whatever arrives: a batch or a refusal, and an answer that is JSON; never an exception."""
-    asked = request(body, {b"sec-gpc": b"1"} if gpc else None)
+    asked = request(body, sec_gpc="1" if gpc else "0")
     batch = zenovay.decode(asked)
     if isinstance(batch, Refusal):
         response = zenovay.refuse(asked, batch, None)

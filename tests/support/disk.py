@@ -123,7 +123,7 @@ class FaultyFiles(Files):
             self._removed[path] = path.read_bytes()
             path.unlink()
 
-    def probe(self, folder: Path) -> None:
+    def probe(self, folder: Path) -> None:  # noqa: ARG002 (the real one writes there)
         """See Files."""
         self._operate("probe")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import duckdb
 
 from storage import Receipt, Settings, StorageError, Store, layout, segment
+from storage import store as store_module
 from tests.support.disk import FaultyFiles
 from tests.support.rows import NOW_US, make_lines
 
@@ -28,6 +29,7 @@ class Harness:
             **settings,  # type: ignore[arg-type]
         )
         self.store: Store | None = None
+        store_module._FLUSH_RETRY_S = (0.01, 0.1)  # tests do not wait for a real disk
 
     def open(self) -> Store:
         """Open the store; raises what it raises."""
@@ -122,7 +124,7 @@ class Harness:
         if not any((self.directory / layout.EVENTS).glob("**/*.parquet")):
             return []
         pattern = str(self.directory / layout.EVENTS / "**/*.parquet")
-        rows = duckdb.sql(f"SELECT dedup_key FROM read_parquet('{pattern}')").fetchall()
+        rows = duckdb.read_parquet(pattern).project("dedup_key").fetchall()
         return [int(row[0], 16) for row in rows]
 
     def readable(self) -> list[int]:

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from collector import refusal as refusals
-from collector.adapters import croct
+from collector.adapters import croct, croct_answers
 from collector.adapters.contract import Head
 from collector.event import Batch, Event, Verdict
 from collector.refusal import Kind, Refusal, Violation
@@ -66,7 +66,7 @@ def test_golden_beacons_become_the_rows_they_promise(name: str) -> None:
                 found = columns["event_time"] / 1e6
                 expected = datetime.fromisoformat(promised).timestamp()
             assert found == expected, column
-    answer = croct.respond(sent, batch, [Verdict.ACCEPTED], None)
+    answer = croct_answers.respond(sent, batch, [Verdict.ACCEPTED], None)
     assert (answer.status, answer.body, answer.headers) == (204, b"", [])
 
 
@@ -130,7 +130,7 @@ def test_other_content_types_are_an_invalid_payload(content_type: str | None) ->
     """Whatever else the content type says is a 400 of the validation family."""
     why = refusal(content_type=content_type)
     assert why.kind == refusals.UNSUPPORTED_MEDIA_TYPE
-    document = problem(croct.refuse(request(), why, None))
+    document = problem(croct_answers.refuse(request(), why, None))
     assert document["status"] == 400
     assert document["type"] == "https://croct.help/api/event-tracking/invalid-payload"
     assert document["violations"]
@@ -157,7 +157,7 @@ def test_what_is_no_json_is_malformed(body: bytes) -> None:
     why = croct.decode(sent)
     assert isinstance(why, Refusal)
     assert why.kind == refusals.MALFORMED_BODY
-    document = problem(croct.refuse(sent, why, None))
+    document = problem(croct_answers.refuse(sent, why, None))
     assert document["status"] == 400
     assert document["violations"] == [{"reason": document["detail"]}]
 

@@ -5,7 +5,7 @@ import inspect
 import pytest
 
 from collector import refusal as refusals
-from collector.adapters import croct
+from collector.adapters import croct, croct_answers
 from collector.adapters.contract import Budget, Endpoint, PlainEndpoint
 from collector.event import Batch, Verdict
 from collector.refusal import Kind, Refusal
@@ -42,7 +42,7 @@ def test_golden_refusals_of_the_adapter_are_answered_as_promised(name: str) -> N
     head = croct.read_head(sent)
     why = head if isinstance(head, Refusal) else croct.decode(sent)
     assert isinstance(why, Refusal)
-    answer = croct.refuse(sent, why, None)
+    answer = croct_answers.refuse(sent, why, None)
     document, expected = problem(answer), exchange["body"]
     assert answer.status == exchange["status"]
     for found in (document, *document.get("violations", ())):
@@ -67,7 +67,7 @@ def all_kinds() -> list[Kind]:
 @pytest.mark.parametrize("kind", all_kinds(), ids=lambda kind: kind.code)
 def test_every_refusal_has_an_answer_the_sdk_understands(kind: Kind) -> None:
     """Policy is silent; all else is a problem whose `status` is the status of HTTP."""
-    answer = croct.refuse(request(), Refusal(kind, "why"), None)
+    answer = croct_answers.refuse(request(), Refusal(kind, "why"), None)
     if kind.outcome == "dropped" or kind == refusals.QUARANTINED:
         assert answer.body == b""
         assert answer.status == (202 if kind == refusals.SUSPENDED else 204)
@@ -100,7 +100,7 @@ def test_every_refusal_has_an_answer_the_sdk_understands(kind: Kind) -> None:
 )
 def test_refusals_of_others_keep_their_family(kind: Kind, status: int, name: str) -> None:
     """Reasons found outside the adapter get the vendor's types, or their kin."""
-    document = problem(croct.refuse(request(), Refusal(kind, "why"), None))
+    document = problem(croct_answers.refuse(request(), Refusal(kind, "why"), None))
     assert (document["status"], document["type"]) == (status, f"https://croct.help/api/{name}")
 
 
@@ -109,13 +109,13 @@ def test_retry_after_is_told_by_the_refusal_or_the_budget() -> None:
     budget = Budget(limit=1, remaining=0, reset_s=0, retry_after_s=7)
     for seconds, given, expected in ((30, budget, b"30"), (0, budget, b"7"), (0, None, b"1")):
         why = Refusal(refusals.RATE_LIMITED, "why", retry_after_s=seconds)
-        assert dict(croct.refuse(request(), why, given).headers)[b"retry-after"] == expected
+        assert dict(croct_answers.refuse(request(), why, given).headers)[b"retry-after"] == expected
 
 
 def test_a_suspended_application_tells_its_reason_in_a_header() -> None:
     """202, no body, and the reason where the vendor's page puts it."""
     why = Refusal(refusals.SUSPENDED, "bot_personalization_blocked")
-    answer = croct.refuse(request(), why, None)
+    answer = croct_answers.refuse(request(), why, None)
     assert (answer.status, answer.body) == (202, b"")
     assert answer.headers == [(b"x-suspension-reason", b"bot_personalization_blocked")]
 
@@ -123,9 +123,9 @@ def test_a_suspended_application_tells_its_reason_in_a_header() -> None:
 def test_duplicates_look_like_new_events_and_refusals_do_not() -> None:
     """A repeat is 204; an outcome that is a refusal is answered as one."""
     batch = Batch(items=[])
-    assert croct.respond(request(), batch, [Verdict.DUPLICATE], None).status == 204
+    assert croct_answers.respond(request(), batch, [Verdict.DUPLICATE], None).status == 204
     why = Refusal(refusals.STORAGE_UNAVAILABLE, "disk full", retry_after_s=5)
-    assert croct.respond(request(), batch, [why], None).status == 503
+    assert croct_answers.respond(request(), batch, [why], None).status == 503
 
 
 def test_answers_never_repeat_what_was_sent() -> None:
@@ -136,10 +136,10 @@ def test_answers_never_repeat_what_was_sent() -> None:
         "order": {"status": canary, "taxes": {canary: canary}, "currency": canary},
     }
     body = beacon(bad, {"type": canary, "url": canary, "metadata": {canary: canary}}, **{canary: 1})
-    answer = croct.refuse(request(), refusal(body), None)
+    answer = croct_answers.refuse(request(), refusal(body), None)
     assert answer.status == 400
     assert b"canary" not in answer.body
-    unknown_type = croct.refuse(request(), refusal(beacon({"type": canary})), None)
+    unknown_type = croct_answers.refuse(request(), refusal(beacon({"type": canary})), None)
     assert b"canary" not in unknown_type.body
 
 
@@ -164,14 +164,14 @@ def test_answers_never_repeat_what_was_sent() -> None:
 )
 def test_client_id_is_confirmed_or_made(query: bytes, expected: str) -> None:
     """A valid id comes back as sent, anything else gets a fresh one; the body is the id alone."""
-    answer = croct.answer_client_id(request(query=query), FRESH)
+    answer = croct_answers.answer_client_id(request(query=query), FRESH)
     assert (answer.status, answer.body) == (200, expected.encode())
     assert dict(answer.headers) == {b"content-type": b"text/plain", b"cache-control": b"no-store"}
 
 
 def test_client_id_is_refused_without_an_id() -> None:
     """An untrusted origin gets a problem and no id."""
-    answer = croct.refuse(request(), Refusal(refusals.ORIGIN_REFUSED, "why"), None)
+    answer = croct_answers.refuse(request(), Refusal(refusals.ORIGIN_REFUSED, "why"), None)
     assert problem(answer)["type"] == "https://croct.help/api/authentication/forbidden-origin"
 
 

@@ -105,3 +105,26 @@ def test_header_of_another_number_is_damage() -> None:
     """A file that was renamed or copied over is not taken for what its name says."""
     state, _ = recovery.judge_bytes(8, make_segment(7, [1]))
     assert isinstance(recovery.plan([state], [])[0], Stop)
+
+
+def test_mend_gives_up_only_what_is_damaged(tmp_path: Path) -> None:
+    """On demand damage is cut off with a copy kept, and the store can start again."""
+    for folder in layout.FOLDERS:
+        (tmp_path / folder).mkdir()
+    wal = tmp_path / layout.WAL
+    data = bytearray(make_segment(1, [1, 2], [3], [4]))
+    data[data.index(b'"event_id":"00000000-0000-0000-0000-000000000003"') + 5] ^= 1
+    (wal / layout.segment_name(1)).write_bytes(data)
+    (wal / layout.segment_name(2)).write_bytes(b"rot from the first byte on")
+    (wal / layout.segment_name(3)).write_bytes(make_segment(3, [5]))
+    before = {path.name: path.read_bytes() for path in wal.iterdir()}
+    actions = recovery.mend(tmp_path, Files(), print, cuts=False)
+    assert [type(action) for action in actions] == [Stop, Stop]
+    assert {path.name: path.read_bytes() for path in wal.iterdir()} == before
+    recovery.mend(tmp_path, Files(), print, cuts=True)
+    assert recovery.mend(tmp_path, Files(), print, cuts=False) == []
+    kept = sorted(path.name for path in wal.iterdir())
+    assert kept[:2] == ["000000000001.ndjson", "000000000003.ndjson"]
+    first = (wal / kept[0]).read_bytes()
+    assert first + (wal / f"torn-000000000001-{len(first)}").read_bytes() == bytes(data)
+    assert (wal / "torn-000000000002-0").read_bytes() == b"rot from the first byte on"

@@ -13,6 +13,10 @@ WHOLE = make_segment(42, [1, 2], [3], [4, 5, 6])
 STARTS = [group.next for group in segment.scan(WHOLE).groups]
 
 
+def _rotten(at: int) -> bytes:
+    return WHOLE[:at] + b"X" + WHOLE[at + 1 :]
+
+
 def test_golden_segment_is_read_as_written() -> None:
     """A segment written by an earlier version is read, and written again to the same bytes."""
     data = GOLDEN.read_bytes()
@@ -45,9 +49,9 @@ def test_every_prefix_keeps_exactly_the_whole_groups() -> None:
     [
         ("garbage behind", WHOLE + b"garbage", 3, False),
         ("zeros behind", WHOLE + bytes(4096), 3, False),
-        ("rot in the first group", WHOLE[:60] + b"X" + WHOLE[61:], 0, True),
-        ("rot in the second group", WHOLE[: STARTS[0] + 5] + b"X" + WHOLE[STARTS[0] + 6 :], 1, True),
-        ("rot in the last group", WHOLE[: STARTS[1] + 5] + b"X" + WHOLE[STARTS[1] + 6 :], 2, False),
+        ("rot in the first group", _rotten(60), 0, True),
+        ("rot in the second group", _rotten(STARTS[0] + 5), 1, True),
+        ("rot in the last group", _rotten(STARTS[1] + 5), 2, False),
         ("zero page in the middle", WHOLE[:20] + bytes(500) + WHOLE[520:], 0, True),
         ("a group missing", WHOLE[: STARTS[0]] + WHOLE[STARTS[1] :], 2, False),
         ("wrong row count", WHOLE.replace(b'"rows":1', b'"rows":2'), 1, True),

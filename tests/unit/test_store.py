@@ -66,7 +66,7 @@ def test_full_disk_refuses_then_resumes(harness: Harness) -> None:
     harness.files.fail = lambda _n, name: no_space() if name in {"write", "probe"} else None
     assert not harness.submit(2)
     assert harness.store is not None
-    assert harness.store.refusal is not None
+    assert harness.store.health.refusal is not None
     harness.advance(5)
     assert not harness.submit(3)
     assert sorted(harness.readable()) == [1]
@@ -155,7 +155,7 @@ def test_damage_in_an_earlier_segment_stops_the_start(harness: Harness) -> None:
     harness.advance(1.1)
     assert harness.submit(3)
     harness.crash()
-    path = sorted((harness.directory / layout.WAL).glob("*.ndjson"))[0]
+    path = min((harness.directory / layout.WAL).glob("*.ndjson"))
     data = bytearray(path.read_bytes())
     data[100] ^= 1
     path.write_bytes(data)

@@ -1,0 +1,1 @@
+"""Measures the collector: load generator, measurements, history. See bench/README.md."""

@@ -1,0 +1,166 @@
+"""The whole collector in this process, without sockets: requests in, answers and rows out."""
+
+import asyncio
+import zlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+
+from collector import config_file
+from collector.config import Config, Tier
+from collector.service import Service
+from storage import Files
+from storage.query import Lake
+
+ORIGIN = {"Origin": "http://localhost"}
+
+
+class Answer(msgspec.Struct):
+    """What came back; header names are lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """The body as JSON."""
+        return msgspec.json.decode(self.body)
+
+
+def example(directory: Path, **sections: Any) -> Config:
+    """The example configuration, without limits, in `directory`; `sections` are replaced."""
+    config = config_file.load(Path(__file__).parents[2] / "config.example.toml")
+    plenty = Tier(requests_per_minute=1_000_000, requests_per_month=10_000_000)
+    without_limits = {
+        "storage": msgspec.structs.replace(
+            config.storage,
+            directory=directory / "data",
+            durability="os",
+            disk_free_bytes_min=0,
+            publish_interval_ms=3_600_000,
+        ),
+        "limits": msgspec.structs.replace(
+            config.limits,
+            browser_requests_per_minute=0,
+            server_requests_per_minute=0,
+            failed_auth_per_minute=0,
+        ),
+        "tiers": dict.fromkeys(config.tiers, plenty),
+    }
+    return msgspec.structs.replace(config, **(without_limits | sections))
+
+
+def with_site(config: Config, **members: Any) -> Config:
+    """`config` with members of its site changed."""
+    return msgspec.structs.replace(
+        config, sites=(msgspec.structs.replace(config.sites[0], **members),)
+    )
+
+
+def with_storage(config: Config, **members: Any) -> Config:
+    """`config` with members of its storage section changed."""
+    return msgspec.structs.replace(
+        config, storage=msgspec.structs.replace(config.storage, **members)
+    )
+
+
+class Collector:
+    """A running service, asked through its ASGI edge."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.service = Service(config)
+
+    async def __aenter__(self) -> Self:
+        self.edge = await self.service.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.service.stop()
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str] | Sequence[tuple[str, str]] = (),
+        body: object = b"",
+        address: str = "203.0.113.9",
+        chunks: int = 1,
+    ) -> Answer:
+        """One request; a body that is not bytes is sent as JSON."""
+        data = body if isinstance(body, bytes) else msgspec.json.encode(body)
+        pairs = headers.items() if isinstance(headers, Mapping) else headers
+        path, _, query = path.partition("?")
+        scope = {
+            "type": "http",
+            "method": method,
+            "path": path,
+            "query_string": query.encode(),
+            "headers": [(n.lower().encode("latin-1"), v.encode("latin-1")) for n, v in pairs],
+            "client": (address, 40_000),
+        }
+        step = max(1, -(-len(data) // chunks))
+        parts = [data[i : i + step] for i in range(0, len(data), step)] or [b""]
+        sent: list[dict[str, Any]] = []
+
+        async def receive() -> dict[str, Any]:
+            part = parts.pop(0)
+            return {"type": "http.request", "body": part, "more_body": bool(parts)}
+
+        async def send(message: dict[str, Any]) -> None:
+            sent.append(message)
+
+        await self.edge.answer(scope, receive, send)
+        assert [m["type"] for m in sent] == ["http.response.start", "http.response.body"]
+        fields = {n.decode(): v.decode("latin-1") for n, v in sent[0]["headers"]}
+        return Answer(sent[0]["status"], fields, sent[1]["body"])
+
+    async def post(self, path: str, body: object, **headers: str) -> Answer:
+        """POST with headers given as keywords (`x_api_key=...`)."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return await self.request("POST", path, headers=named, body=body)
+
+    def rows(
+        self, sql: str = "SELECT * FROM events ORDER BY received_time"
+    ) -> list[dict[str, Any]]:
+        """Everything acknowledged, as `collector query` sees it."""
+        with Lake(self.config.storage.directory, Files()) as lake:
+            result = lake.run(sql)
+            names = [column.name for column in result.columns]
+            return [dict(zip(names, row, strict=True)) for row in result.rows()]
+
+
+@asynccontextmanager
+async def running(directory: Path, config: Config | None = None) -> AsyncIterator[Collector]:
+    """A collector on an empty directory."""
+    async with Collector(config or example(directory)) as collector:
+        yield collector
+
+
+def run(coroutine: Any) -> Any:
+    """Run a coroutine to its end."""
+    return asyncio.run(coroutine)
+
+
+def gzipped(data: bytes) -> bytes:
+    """`data` as gzip."""
+    stream = zlib.compressobj(wbits=31)
+    return stream.compress(data) + stream.flush()
+
+
+__all__ = [
+    "ORIGIN",
+    "Answer",
+    "Collector",
+    "example",
+    "gzipped",
+    "run",
+    "running",
+    "with_site",
+    "with_storage",
+]

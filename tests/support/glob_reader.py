@@ -1,0 +1,41 @@
+"""A second process that reads the published files all the time, as any analyst may.
+
+Run as a script: `glob_reader.py EVENTS_FOLDER STOP_FILE`. Loops until STOP_FILE exists, then prints
+one JSON object: how many queries, the last count, and every complaint. Complaints are: any error, a
+row counted twice, fewer rows than before. Only "no files yet" is excused, before the first file.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import duckdb
+
+_SQL = (
+    "SELECT count(*), count(DISTINCT event_id), count(DISTINCT dedup_key) FROM read_parquet('{}')"
+)
+
+
+def main(events: Path, stop: Path) -> None:
+    """Read until told to stop."""
+    connection = duckdb.connect(config={"threads": 1})
+    sql = _SQL.format(events / "**" / "*.parquet")
+    queries, last, complaints = 0, 0, []
+    while not stop.exists():
+        try:
+            rows, ids, keys = connection.execute(sql).fetchall()[0]
+        except duckdb.Error as error:
+            if last or "No files found" not in str(error):
+                complaints.append(f"{type(error).__name__}: {error}")
+            continue
+        queries += 1
+        if not rows == ids == keys:
+            complaints.append(f"{rows} rows, {ids} event ids, {keys} keys")
+        if rows < last:
+            complaints.append(f"{rows} rows after {last}")
+        last = rows
+    print(json.dumps({"queries": queries, "last": last, "complaints": complaints[:10]}))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
