@@ -75,7 +75,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     origin: str = "http://localhost"
     site: str = "bench"
-    key: str = "zv_bench"
+    key: str = "zv_bench" + "0" * 38
     tracking_code: str = "ZV_bench"
     app_id: str = "0d3f5b1e-7c1a-4f52-9a36-2f6f4f0a9c11"
 

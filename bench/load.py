@@ -21,6 +21,7 @@ from bench.fleet import LoadFailed
 from bench.flush import flush
 from bench.freshness import freshness
 from bench.generator import CONNECTIONS_MAX, SECONDS_MAX
+from bench.inprocess import inprocess
 from bench.options import Options, quick
 from bench.restart import restart
 from bench.target import NotReady
@@ -31,6 +32,7 @@ _MEASUREMENTS: Final[dict[str, tuple[str, Callable[[Options], list[Figure]]]]] =
     "beacons": ("Croct beacons, one per request", lambda o: singles("croct", o)),
     "batches-100": ("Zenovay events, 100 per request", lambda o: batches(100, o)),
     "batches-1000": ("Zenovay events, 1,000 per request", lambda o: batches(1_000, o)),
+    "inprocess": ("processor time per event, no HTTP", inprocess),
     "flush": ("rows from the log to Parquet", flush),
     "restart": ("kill -9 to ready", restart),
     "freshness": ("acknowledged to readable", freshness),
@@ -111,6 +113,7 @@ def _account(url: str, **given: str) -> Account:
     default=Path(tempfile.gettempdir()),
     help="Where data directories are made. Its disk is part of what is measured.",
 )
+@click.option("--profile", "is_profiled", is_flag=True, help="With inprocess: where time goes.")
 @click.option("--history/--no-history", "is_kept", default=True, help="Add a line to the history.")
 @click.option("--url", default="", help="Load a collector that runs already instead.")
 @click.option("--site", default="", help="With --url: Scanova's site id.")
@@ -129,6 +132,7 @@ def main(
     duplicates: float,
     seed: int,
     directory: Path,
+    is_profiled: bool,
     is_kept: bool,
     url: str,
     **account: str,
@@ -142,6 +146,7 @@ def main(
         processes=processes,
         duplicates=duplicates,
         seed=seed,
+        is_profiled=is_profiled,
     )
     if is_quick:
         options = quick(options)

@@ -23,6 +23,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     flush_rows: int = 300_000
     restart_rows: int = 1_000_000
     freshness_rate: int = 1_000
+    is_profiled: bool = False
 
     @property
     def round_s(self) -> float:

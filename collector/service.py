@@ -9,14 +9,17 @@ import ctypes
 import logging
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
 from functools import partial
 from multiprocessing import Value
 from multiprocessing.sharedctypes import Synchronized
+from pathlib import Path
 from typing import Final
 
+import msgspec
 from granian import Granian
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
@@ -37,7 +40,7 @@ from collector.quarantine import Quarantine
 from collector.ratelimit import Limiter
 from collector.salt import DailySalt
 from collector.sites import Sites
-from storage import Files, Locked, Settings, StorageError, Store
+from storage import Files, Locked, Settings, StorageError, Store, layout
 
 _log: Final = logging.getLogger("collector")
 
@@ -68,8 +71,9 @@ def _monotonic_us() -> int:
 class Service:
     """One running collector, in the worker process."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, files: Files | None = None) -> None:
         self._config = config
+        self._files = files or Files()
         self._last_sweep_s = self._last_usage_s = 0.0
 
     async def start(self) -> Edge:
@@ -141,7 +145,7 @@ class Service:
             try:
                 return Store.open(
                     settings,
-                    Files(),
+                    self._files,
                     now_us=_now_us(),
                     monotonic_s=time.monotonic,
                     on_fatal=self._end,
@@ -225,6 +229,7 @@ def serve(config: Config) -> int:
     if problem:
         sys.stderr.write(f"collector: {problem}\n")
         return 1
+    config = _with_port(config)
     has_failed: Synchronized[int] = Value("i", 0)
     server = Granian(
         "collector",
@@ -240,13 +245,19 @@ def serve(config: Config) -> int:
     loader = partial(_load_app, config, has_failed)
     try:
         server.serve(target_loader=loader, wrap_loader=False)
-    except OSError as error:
-        address = f"{config.server.host}:{config.server.port}"
-        sys.stderr.write(f"collector: cannot listen on {address}: {error.strerror or error}\n")
-        return 1
     except SystemExit as end:
         return int(end.code or 0) if not isinstance(end.code, str) else 1
     return 1 if has_failed.value else 0
+
+
+def _with_port(config: Config) -> Config:
+    """`config` with a free port where it says 0, so that the log can name it."""
+    if config.server.port:
+        return config
+    with socket.create_server((config.server.host, 0)) as probe:
+        port = probe.getsockname()[1]
+    server = msgspec.structs.replace(config.server, port=port)
+    return msgspec.structs.replace(config, server=server)
 
 
 def _load_app(config: Config, has_failed: "Synchronized[int]") -> App:
@@ -280,16 +291,38 @@ def _maybe_problem(config: Config) -> str | None:
     directory = config.storage.directory
     try:
         Files().make_folder(directory)
-        deadline_s = time.monotonic() + _LOCK_WAIT_S
-        while True:
-            try:
-                os.close(Files().lock(directory / "lock"))
-                break
-            except Locked as error:
-                # The worker of a supervisor that was just killed is gone in a moment.
-                if time.monotonic() > deadline_s:
-                    return str(error)
-                time.sleep(0.05)
     except OSError as error:
         return f"{directory} cannot be used: {error.strerror}"
+    # The worker of a supervisor that was just killed is gone in a moment, and so is its hold.
+    deadline_s = time.monotonic() + _LOCK_WAIT_S
+    while problem := _maybe_taken(directory) or _maybe_listening(config):
+        if time.monotonic() > deadline_s:
+            return problem
+        time.sleep(0.05)
+    return None
+
+
+def _maybe_taken(directory: Path) -> str | None:
+    try:
+        os.close(Files().lock(directory / layout.LOCK))
+    except Locked as error:
+        return str(error)
+    except OSError as error:
+        return f"{directory} cannot be used: {error.strerror}"
+    return None
+
+
+def _maybe_listening(config: Config) -> str | None:
+    """Why the port cannot be had. Granian would share it with another process that it is open to,
+    and every other event would end there.
+    """
+    host, port = config.server.host, config.server.port
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+            probe.listen()
+    except OSError as error:
+        return f"cannot listen on {host}:{port}: {error.strerror or error}"
     return None

@@ -98,8 +98,9 @@ def readable(line: bytes) -> bytes:
 class _Follower:
     """Where following has come to.
 
-    Every row of the segments up to `_done` was yielded. `_current` is the one behind it that is
-    being read, its rows up to byte `_offset` yielded; None when there is no such segment yet.
+    Every row of the segments up to `_done` was yielded, or is from before the start. `_current` is
+    the segment behind it, if it is being read: its rows up to byte `_offset` are done, too. If that
+    one went before it could be opened, `_begun_rows` of its rows are done.
     """
 
     def __init__(self, directory: Path, files: Files) -> None:
@@ -108,6 +109,7 @@ class _Follower:
         self._done = 0
         self._current: BinaryIO | None = None
         self._offset = 0
+        self._begun_rows = 0
         self._latest: deque[_Identity] = deque()
         self._floor_us = 0  # what was received until then was yielded, or is from before the start
 
@@ -119,24 +121,27 @@ class _Follower:
 
     def start(self, last: int, condition: str) -> list[bytes]:
         """Stand at the end of what is committed; returns the last rows that meet `condition`."""
-        for _ in range(_STARTS_MAX):
-            with Lake(self._directory, self._files) as lake:
+        with Lake(self._directory, self._files) as lake:
+            for _ in range(_STARTS_MAX):
                 listing, states = lake.listing, lake.segments
                 newest_first = f"ORDER BY received_time DESC, event_id DESC LIMIT {last:d}"
                 lines = _lines(lake, f"events WHERE {condition} {newest_first}") if last else ()
                 rows = list(lines)
                 floor = lake.run("SELECT epoch_us(max(received_time)) FROM events").rows()
-                if lake.listing is not listing:
-                    continue
-            self._floor_us = floor[0][0] or 0
-            self._done = listing.newest
-            if not states or _is_in(states[-1].number, listing.parts):
-                return rows[::-1]
+                if lake.listing is listing:
+                    break
+            else:
+                raise QueryError(f"{self._directory}: files change too fast to be followed")
+        self._floor_us = floor[0][0] or 0
+        self._done = listing.newest
+        if states and states[-1].number == listing.newest and not _is_covered(listing):
             # The last segment may still grow.
-            if self._open(states[-1].number):
+            if self._open(listing.newest):
                 self._offset = states[-1].valid_bytes
-                return rows[::-1]
-        raise QueryError(f"{self._directory}: segments come and go too fast to be followed")
+            else:
+                self._done = listing.newest - 1
+                self._begun_rows = states[-1].rows
+        return rows[::-1]
 
     def poll(self) -> Iterator[bytes]:
         """The rows committed since the call before.
@@ -212,11 +217,14 @@ class _Follower:
         """The rows of `part` that were not yielded yet. Raises `_Gone` before the first one."""
         path = self._directory / layout.EVENTS / part.name
         is_joined = part.first < part.last
-        is_new = part.first > self._done
+        begun, self._begun_rows = self._begun_rows, 0
+        is_mixed = is_joined and part.first <= self._done + bool(begun)
         # A part of one segment is in the order of the log. Sorting makes DuckDB read all of the
         # file before it gives a row, so that the file may go while the rows are being yielded.
         order = "received_time, file_row_number" if is_joined else "file_row_number"
-        condition = "true" if is_new else f"epoch_us(received_time) > {self._floor_us}"
+        condition = f"file_row_number >= {0 if is_joined else begun}"
+        if is_mixed:
+            condition = f"epoch_us(received_time) > {self._floor_us}"
         try:
             lines = _lines(
                 lake,
@@ -224,10 +232,11 @@ class _Follower:
                 f"file_row_number = true) WHERE {condition} ORDER BY {order}",
             )
         except QueryError:
+            self._begun_rows = begun
             if path.exists():
                 raise
             raise _Gone from None
-        yielded = Counter(() if is_new else self._latest)
+        yielded = Counter(self._latest if is_mixed else ())
         for line in lines:
             identity = _identity(line)
             if yielded[identity] > 0:
@@ -248,6 +257,10 @@ def _is_complete(number: int, listing: Listing) -> bool:
     return (
         number not in listing.segments or number < listing.newest or _is_in(number, listing.parts)
     )
+
+
+def _is_covered(listing: Listing) -> bool:
+    return _is_in(listing.newest, listing.parts)
 
 
 def _is_in(number: int, parts: tuple[Part, ...] | list[Part]) -> bool:

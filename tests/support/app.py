@@ -10,12 +10,14 @@ from typing import Any, Self
 import msgspec
 
 from collector import config_file
+from collector import service as service_module
 from collector.config import Config, Tier
 from collector.service import Service
 from storage import Files
 from storage.query import Lake
 
 ORIGIN = {"Origin": "http://localhost"}
+service_module._LINGER_S = 0.0  # there are no sockets here to wait for
 
 
 class Answer(msgspec.Struct):
@@ -71,9 +73,9 @@ def with_storage(config: Config, **members: Any) -> Config:
 class Collector:
     """A running service, asked through its ASGI edge."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, files: Files | None = None) -> None:
         self.config = config
-        self.service = Service(config)
+        self.service = Service(config, files)
 
     async def __aenter__(self) -> Self:
         self.edge = await self.service.start()
@@ -136,9 +138,11 @@ class Collector:
 
 
 @asynccontextmanager
-async def running(directory: Path, config: Config | None = None) -> AsyncIterator[Collector]:
+async def running(
+    directory: Path, config: Config | None = None, files: Files | None = None
+) -> AsyncIterator[Collector]:
     """A collector on an empty directory."""
-    async with Collector(config or example(directory)) as collector:
+    async with Collector(config or example(directory), files) as collector:
         yield collector
 
 

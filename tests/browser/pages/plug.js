@@ -1,4 +1,4 @@
-// An article with @croct/plug as a site uses it: plugged in by its two options, plugins at their defaults.
+// An article with @croct/plug as a site uses it: two options, plugins at their defaults.
 import croct from '@croct/plug';
 
 croct.plug({appId: window.settings.appId, baseEndpointUrl: window.settings.collector});
