@@ -45,7 +45,7 @@ def freshness(options: Options) -> list[Figure]:
     with Collector(options.directory, publish_interval_ms=_PUBLISH_INTERVAL_MS) as collector:
         collector.start()
         # Long enough for the files of two intervals, however short the other measurements are.
-        seconds = max(options.seconds, 1.6 * _PUBLISH_INTERVAL_MS / 1000)
+        seconds = max(options.seconds, 1.3 * _PUBLISH_INTERVAL_MS / 1000)
         glob = _watched(collector, _glob_look(collector), seconds, options)
         session = _watched(collector, _session_look(collector), seconds / 2, options)
         command = _commanded(collector, options)

@@ -137,11 +137,13 @@ class _Connection(asyncio.Protocol):
         self.is_waiting = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Ready for the first request."""
         # uvloop's transports do not derive from asyncio's.
         self.transport = cast("asyncio.Transport", transport)
         self._load.is_free(self)
 
     def data_received(self, data: bytes) -> None:
+        """Part of an answer, or all of it."""
         received = self._received + data if self._received else data
         try:
             answer = maybe_answer(received)
@@ -159,6 +161,7 @@ class _Connection(asyncio.Protocol):
         self._load.answered(self, answer)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 asyncio's
+        """The server, or the end of the run, closed it."""
         self._load.lost(self)
 
     def send(self, request: bytes, due_s: float) -> None:

@@ -54,7 +54,7 @@ def describe(options: Options, figures: Sequence[Figure]) -> Run:
     settings = {
         name: value
         for name in options.__struct_fields__
-        if isinstance(value := getattr(options, name), int | float)
+        if type(value := getattr(options, name)) in {int, float}
     }
     commit, is_clean = _commit()
     return Run(

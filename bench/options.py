@@ -34,5 +34,5 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 def quick(options: Options) -> Options:
     """The same in less than a minute: fewer, shorter rounds and fewer rows."""
     return msgspec.structs.replace(
-        options, seconds=2.0, rounds=2, flush_rows=100_000, restart_rows=100_000
+        options, seconds=1.2, rounds=2, flush_rows=50_000, restart_rows=100_000
     )

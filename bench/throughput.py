@@ -64,13 +64,10 @@ class _Side:
         """CPU the server used, in cores; warm-ups count on both sides of the fraction."""
         return self._cpu_s / sum(report.window_s + warm_up_s for report in self.reports)
 
-    def refused(self) -> list[Figure]:
+    def refused(self, name: str) -> list[Figure]:
         """What was not taken, if anything: a figure that should not be there."""
-        rejected = sum(report.rejected for report in self.reports)
-        broken = sum(report.failures for report in self.reports)
-        return [Figure("refused", rejected + broken, "events", "not acknowledged")][
-            : 1 if rejected + broken else 0
-        ]
+        count = sum(report.rejected + report.failures for report in self.reports)
+        return [Figure(f"{name}_refused", count, "events", "not acknowledged")] if count else []
 
 
 def singles(traffic: Traffic, options: Options) -> list[Figure]:
@@ -112,7 +109,7 @@ def singles(traffic: Traffic, options: Options) -> list[Figure]:
         Figure(f"{traffic}_collector_cpu", collector_side.server_share(_WARM_UP_S), "cores"),
         Figure(f"{traffic}_floor_cpu", floor_side.server_share(_WARM_UP_S), "cores"),
         *_generator(traffic, max(collector_side, floor_side, key=lambda s: s.generator_share)),
-        *collector_side.refused(),
+        *collector_side.refused(traffic),
     ]
 
 
@@ -133,7 +130,7 @@ def batches(size: int, options: Options) -> list[Figure]:
         *latency_figures(f"{name}_ack", side.latencies_us, f"{connections} connections"),
         Figure(f"{name}_collector_cpu", side.server_share(_WARM_UP_S), "cores"),
         *_generator(name, side),
-        *side.refused(),
+        *side.refused(name),
     ]
 
 

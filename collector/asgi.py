@@ -14,6 +14,7 @@ from collector.metrics import Metrics
 from collector.pipeline import Pipeline
 from collector.refusal import (
     INTERNAL_ERROR,
+    MALFORMED_BODY,
     METHOD_NOT_ALLOWED,
     ORIGIN_REFUSED,
     SHUTTING_DOWN,
@@ -21,7 +22,13 @@ from collector.refusal import (
 )
 
 _log: Final = logging.getLogger("collector")
+_STOPPING: Final = Refusal(SHUTTING_DOWN, "the collector is stopping", retry_after_s=5)
+_CUT_SHORT: Final = Refusal(MALFORMED_BODY, "the body ended before it was whole")
+_CLIENT_CLOSED_REQUEST: Final = 499  # only counted, as nginx does; never sent
 _JSON: Final = [(b"content-type", b"application/json")]
+_PROBLEM: Final = [(b"content-type", b"application/problem+json")]
+# Belongs to no protocol; Croct's SDK goes by its `status`, Scanova's clients by its `detail`.
+_NOT_FOUND: Final = b'{"type":"about:blank","title":"Not found","status":404,"detail":"Not found"}'
 
 
 class Lifecycle(Protocol):
@@ -75,18 +82,17 @@ class Edge:
         endpoint = self._routes.get((scope["method"], scope["path"]))
         try:
             if isinstance(endpoint, Endpoint):
-                response = await self._ingest(endpoint, scope, headers, receive)
+                response, status = await self._ingest(endpoint, scope, headers, receive)
                 self._metrics.ack_seconds.observe(self._monotonic_s() - started_s)
             else:
                 response = self._answer_other(endpoint, scope, headers)
-            name = endpoint.name if endpoint else "other"
-            self._metrics.count_request(name, response.status)
+                status = response.status
+                await self._bodies.discard(receive, headers)
+            self._metrics.count_request(endpoint.name if endpoint else "other", status)
             credentials = _allows_credentials(endpoint or self._paths.get(scope["path"]))
             await http.write_response(
                 send, response, headers.get(b"origin"), allows_credentials=credentials
             )
-        except Disconnected:
-            self._metrics.count_request(endpoint.name if endpoint else "other", 499)
         finally:
             self._in_flight -= 1
             if self.is_stopping and self._in_flight == 0:
@@ -105,7 +111,8 @@ class Edge:
         scope: dict[str, Any],
         headers: dict[bytes, bytes],
         receive: Receive,
-    ) -> Response:
+    ) -> tuple[Response, int]:
+        """The answer, and the status to count it as."""
         request = Request(
             method=scope["method"],
             path=scope["path"],
@@ -114,23 +121,30 @@ class Edge:
             id=uuid4() if endpoint.wants_request_id else "",
             now_us=self._now_us(),
         )
-        if self.is_stopping:
-            refusal = Refusal(SHUTTING_DOWN, "the collector is stopping", retry_after_s=5)
-            return endpoint.refuse(request, refusal, None)
+        is_read = False
 
         def read_body(bytes_max: int) -> Awaitable[bytes | Refusal]:
+            nonlocal is_read
+            is_read = True
             return self._bodies.read(receive, headers, bytes_max)
 
         try:
-            return await self._pipeline.ingest(
-                endpoint, request, self._addresses.read(scope), read_body
-            )
+            if self.is_stopping:
+                response = endpoint.refuse(request, _STOPPING, None)
+            else:
+                response = await self._pipeline.ingest(
+                    endpoint, request, self._addresses.read(scope), read_body
+                )
         except Disconnected:
-            raise
+            # Most often nobody reads this; who sent a broken chunk does.
+            return endpoint.refuse(request, _CUT_SHORT, None), _CLIENT_CLOSED_REQUEST
         except Exception:  # noqa: BLE001 the last resort: logged, counted as 500, retriable
             # A bug of ours. The client may try again; nothing was acknowledged.
             _log.exception("%s failed", endpoint.name)
-            return endpoint.refuse(request, Refusal(INTERNAL_ERROR, "internal error"), None)
+            response = endpoint.refuse(request, Refusal(INTERNAL_ERROR, "internal error"), None)
+        if not is_read:
+            await self._bodies.discard(receive, headers)
+        return response, response.status
 
     def _answer_other(
         self, endpoint: PlainEndpoint | None, scope: dict[str, Any], headers: dict[bytes, bytes]
@@ -154,7 +168,7 @@ class Edge:
             return _answer_page(method, page)
         routes = self._paths.get(path)
         if routes is None:
-            return Response(404, _JSON, b'{"error":"not found"}')
+            return Response(404, _PROBLEM, _NOT_FOUND)
         methods = ", ".join([*(route.method for route in routes), "OPTIONS"]).encode()
         if method == "OPTIONS":
             return http.preflight(headers, methods)
@@ -174,10 +188,8 @@ def _allows_credentials(
 def _answer_page(method: str, page: Callable[[], Response]) -> Response:
     if method not in {"GET", "HEAD"}:
         return Response(405, [*_JSON, (b"allow", b"GET, HEAD")], b'{"error":"use GET"}')
-    response = page()
-    if method == "HEAD":
-        response.body = b""
-    return response
+    # To HEAD the server sends the length of the body and not the body itself.
+    return page()
 
 
 class App:

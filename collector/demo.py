@@ -60,7 +60,7 @@ class Summary(msgspec.Struct, frozen=True):
     refusals: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return "\n".join([*self._table(), *self.refusals, "", *self._hint()])
+        return "\n".join(["", *self._table(), *self.refusals, "", *self._hint()])
 
     def _table(self) -> list[str]:
         lines = ["".join([f"{'':<16}", *(f"{name:>11}" for name in _COUNTS)])]
@@ -84,7 +84,7 @@ def run(
     say: Callable[[str], object] = click.echo,
     seed: int | None = None,
 ) -> Summary:
-    """Send traffic of the first active site for `options.seconds`; tells its progress and result.
+    """Send traffic of the first active site for `options.seconds`, saying how far it is.
 
     Stops early on Ctrl-C. `now_s` is Unix time; `seed` None: other visitors every time (the
     collector would take the same ones for repeats). Raises `Unreachable` when no collector answers
@@ -113,9 +113,7 @@ def run(
                     say(_progress(sender, moment_s - began_s))
                 sleep(_TICK_S)
         sender.finish(now_s())
-        summary = Summary(sender.tallies(), sender.refusals())
-    say(f"\n{summary}")
-    return summary
+        return Summary(sender.tallies(), sender.refusals())
 
 
 def shop_of(config: Config) -> Shop:

@@ -3,8 +3,8 @@
 import asyncio
 import ipaddress
 import zlib
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any, Final, TypeVar
 
 from collector.adapters.contract import Header, Response
 from collector.refusal import (
@@ -17,12 +17,17 @@ from collector.refusal import (
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
+T = TypeVar("T")
 
 _PREFLIGHT_MAX_AGE: Final = b"7200"  # the most that browsers honour everywhere
 _EXPOSED: Final = (
     b"Retry-After, X-Suspension-Reason, X-Request-Id, X-RateLimit-Limit, X-RateLimit-Remaining, "
     b"X-RateLimit-Reset, X-Usage-Monthly, X-Usage-Limit, X-Usage-Reset, X-Usage-Total"
 )
+# Far above any sensible batch, so that whoever sends one by mistake learns why it is refused.
+_DISCARDED_BYTES_MAX: Final = 67_108_864
+_LENGTH_DIGITS_MAX: Final = 18  # enough to be too many; int() refuses thousands of digits
+_GZIP_MEMBERS_MAX: Final = 64  # each copies what follows it: without a limit the cost is quadratic
 _WINDOW_BITS: Final = {b"gzip": 31, b"x-gzip": 31, b"deflate": 15}
 
 
@@ -47,26 +52,48 @@ class BodyReader:
         self, receive: Receive, headers: dict[bytes, bytes], bytes_max: int
     ) -> bytes | Refusal:
         """The inflated body, at most `bytes_max` long. Raises `Disconnected`."""
-        length = headers.get(b"content-length")
-        if length is not None and (not length.isdigit() or int(length) > bytes_max):
+        if _announced_bytes(headers) > bytes_max:
+            await self.discard(receive, headers)
             return _too_large(bytes_max)
+        received = await self._in_time(_receive_body(receive, bytes_max))
+        if received is None:
+            return Refusal(BODY_TOO_SLOW, "the body did not arrive in time")
+        body, is_whole = received
+        if len(body) > bytes_max:
+            if not is_whole:
+                await self.discard(receive, headers)
+            return _too_large(bytes_max)
+        encoding = headers.get(b"content-encoding")
+        return body if encoding is None else inflate(body, encoding, bytes_max)
+
+    async def discard(self, receive: Receive, headers: dict[bytes, bytes]) -> None:
+        """Take in, and forget, what is still to come of a body that is not wanted.
+
+        To answer and close while the client still sends would reset the connection, and with it
+        the answer: the client would see a failing network where it should read a refusal. Who asks
+        before it sends (`Expect`) is not encouraged; who sends without end is cut off.
+        """
+        is_chunked = b"transfer-encoding" in headers
+        if b"expect" in headers or not (is_chunked or _announced_bytes(headers)):
+            return
+        if _announced_bytes(headers) <= _DISCARDED_BYTES_MAX:
+            await self._in_time(_receive_rest(receive))
+
+    async def _in_time(self, receiving: Coroutine[Any, Any, T]) -> T | None:
+        """What `receiving` returns, None when the sweep found it overdue."""
         task = asyncio.current_task()
         assert task is not None, "requests run in tasks"
         self._reading[task] = self._monotonic_s() + self._timeout_s
         try:
-            body = await _receive_body(receive, bytes_max)
+            return await receiving
         except asyncio.CancelledError:
             if task not in self._overdue:
                 raise
             self._overdue.discard(task)
             task.uncancel()
-            return Refusal(BODY_TOO_SLOW, "the body did not arrive in time")
+            return None
         finally:
             del self._reading[task]
-        if body is None:
-            return _too_large(bytes_max)
-        encoding = headers.get(b"content-encoding")
-        return body if encoding is None else inflate(body, encoding, bytes_max)
 
     def sweep(self) -> None:
         """Cancel the readers whose time is up; call it about once a second."""
@@ -77,25 +104,41 @@ class BodyReader:
                 task.cancel()
 
 
-async def _receive_body(receive: Receive, bytes_max: int) -> bytes | None:
-    """All chunks, None when there are more than `bytes_max` bytes."""
+def _announced_bytes(headers: dict[bytes, bytes]) -> int:
+    """The value of Content-Length; 0 without one. The server has refused what is no number."""
+    length = headers.get(b"content-length", b"")
+    return int(length[:_LENGTH_DIGITS_MAX]) if length.isdigit() else 0
+
+
+async def _receive_body(receive: Receive, bytes_max: int) -> tuple[bytes, bool]:
+    """The body and True; of one larger than `bytes_max` its beginning, and whether that is all."""
     message = await receive()
     if message["type"] == "http.disconnect":
         raise Disconnected
     body: bytes = message.get("body", b"")
     if not message.get("more_body", False):
-        return body if len(body) <= bytes_max else None
+        return body, True
     chunks, size = [body], len(body)
     while message.get("more_body", False):
         if size > bytes_max:
-            return None
+            return b"".join(chunks), False
         message = await receive()
         if message["type"] == "http.disconnect":
             raise Disconnected
         chunk = message.get("body", b"")
         chunks.append(chunk)
         size += len(chunk)
-    return b"".join(chunks) if size <= bytes_max else None
+    return b"".join(chunks), True
+
+
+async def _receive_rest(receive: Receive) -> None:
+    """Everything up to the end of a body, and no more than `_DISCARDED_BYTES_MAX`."""
+    size = 0
+    while size <= _DISCARDED_BYTES_MAX:
+        message = await receive()
+        if message["type"] == "http.disconnect" or not message.get("more_body", False):
+            return
+        size += len(message.get("body", b""))
 
 
 def _too_large(bytes_max: int) -> Refusal:
@@ -127,7 +170,7 @@ def _inflate(body: bytes, bits: int, bytes_max: int) -> bytes | Refusal:
     out: list[bytes] = []
     size = 0
     rest = body
-    while True:
+    for _ in range(_GZIP_MEMBERS_MAX):
         stream = zlib.decompressobj(bits)
         out.append(stream.decompress(rest, bytes_max + 1 - size))
         size += len(out[-1])
@@ -140,6 +183,7 @@ def _inflate(body: bytes, bits: int, bytes_max: int) -> bytes | Refusal:
             return b"".join(out)
         if bits != 31:
             raise zlib.error("trailing bytes")
+    return Refusal(MALFORMED_BODY, f"the body has more than {_GZIP_MEMBERS_MAX} gzip members")
 
 
 class AddressReader:

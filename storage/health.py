@@ -49,9 +49,14 @@ class DiskHealth:
         self._write_failed = True
         self.refusal = error
 
+    @property
+    def is_over(self) -> bool:
+        """A sync failed: what the log holds is for the next start to judge, nobody may touch it."""
+        return isinstance(self.refusal, SyncFailed)
+
     def check(self) -> None:
         """Look at the disk; cheap enough for every tick."""
-        if isinstance(self.refusal, SyncFailed):
+        if self.is_over:
             return
         self.free_bytes = self._files.free_bytes(self._directory)
         if self.free_bytes < self._free_bytes_min:

@@ -85,8 +85,6 @@ def _maybe_listing(directory: Path) -> Listing | None:
         after = frozenset(layout.list_parts(events))
     except FileNotFoundError:  # a folder went while it was being read
         return None
-    if parts - after:
-        return None
     newest = max([0, *segments, *(part.last for part in parts)])
     for part in after - parts:
         is_flushed = part.first == part.last and part.first in segments
@@ -275,9 +273,8 @@ class Lake:
         for number in listing.segments:
             state, data = self._read_segment(number)
             states.append(state)
-            if state.date is None or layout.is_covered(number, state.date, listing.parts):
-                continue
-            if state.rows:
+            # No date: no valid group.
+            if state.date and not layout.is_covered(number, state.date, listing.parts):
                 copy = self._copy(number, data[: state.valid_bytes])
                 logs.setdefault(state.date, []).append(copy)
         # The rules of a start apply: what it would refuse to go on with is not read either.

@@ -46,7 +46,7 @@ class SegmentState(msgspec.Struct, frozen=True):
 
 
 class RemoveTemporary(msgspec.Struct, frozen=True):
-    """A file that was never published."""
+    """A file that was never finished; `name` is its path below the data directory."""
 
     name: str
 
@@ -145,10 +145,14 @@ def look(directory: Path) -> Found:
     wal, events, temporary = (
         directory / name for name in (layout.WAL, layout.EVENTS, layout.TEMPORARY)
     )
+    unfinished = [*temporary.iterdir(), *directory.glob("*.tmp"), *directory.glob("*/*.tmp")]
+    temporaries = sorted({str(path.relative_to(directory)) for path in unfinished})
     strangers = [
         f"{layout.WAL}/{path.name}"
         for path in sorted(wal.iterdir())
-        if layout.maybe_segment(path.name) is None and not path.name.startswith("torn-")
+        if layout.maybe_segment(path.name) is None
+        and not path.name.startswith("torn-")
+        and path.suffix != ".tmp"
     ]
     strangers += [
         f"{layout.EVENTS}/{path.relative_to(events)}"
@@ -158,7 +162,7 @@ def look(directory: Path) -> Found:
     return Found(
         segments=layout.list_segments(wal),
         parts=layout.list_parts(events),
-        temporaries=sorted(path.name for path in temporary.iterdir()),
+        temporaries=temporaries,
         strangers=strangers,
     )
 
@@ -176,7 +180,7 @@ def apply(
     for action in actions:
         match action:
             case RemoveTemporary(name):
-                files.remove(directory / layout.TEMPORARY / name)
+                files.remove(directory / name)
             case RemovePart(part):
                 files.remove(directory / layout.EVENTS / part.name)
             case RemoveSegment(number, copies):
@@ -188,6 +192,10 @@ def apply(
                 keep_aside(wal / layout.segment_name(number), valid_bytes, files, warn)
             case Ignore(name):
                 warn(f"{directory / name} is none of the collector's files; left alone")
+    if any(isinstance(action, RemoveSegment) for action in actions):
+        # Brought back by another crash, an empty segment would look damaged as soon as there is a
+        # later one; so its removal must last before there is.
+        files.sync_folder(wal)
 
 
 def mend(directory: Path, files: Files, warn: Callable[[str], None], *, cuts: bool) -> list[Action]:
@@ -214,7 +222,7 @@ def describe(action: Action) -> str:
     """One line for an operator."""
     match action:
         case RemoveTemporary(name):
-            return f"{layout.TEMPORARY}/{name}: unfinished file: is removed"
+            return f"{name}: unfinished file: is removed"
         case RemovePart(part):
             return f"{layout.EVENTS}/{part.name}: inside a wider part: is removed"
         case RemoveSegment(number, copies):

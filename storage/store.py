@@ -206,12 +206,24 @@ class Store:
         actions = recovery.plan(states, found.parts, found.temporaries, found.strangers)
         recovery.apply(actions, self._directory, self._files, _log.warning)
         removed = {a.number for a in actions if isinstance(a, recovery.RemoveSegment)}
+        self._write_again([state for state in states if state.number not in removed])
         waiting = [
             Sealed(s.number, s.date, s.rows, s.valid_bytes, wal / layout.segment_name(s.number))
             for s in states
             if s.number not in removed and s.date is not None
         ]
         return waiting, keys
+
+    def _write_again(self, kept: list[recovery.SegmentState]) -> None:
+        """Make sure that the last group, which looks valid, is on disk and not only in memory.
+
+        A run that ended in a failed sync leaves a last group that can be read but may never have
+        reached the disk, and syncing the same pages again would claim success. From now on its
+        rows count as stored; so they are written anew. All groups before it were synced.
+        """
+        if kept and kept[-1].rows:
+            path = self._directory / layout.WAL / layout.segment_name(kept[-1].number)
+            self._files.replace(path, self._files.read(path))
 
     def _rebuild_keys(
         self, live: list[Part], tail_keys: list[tuple[bytes, int]], now_us: int
@@ -264,7 +276,7 @@ class Store:
         now_s = self._monotonic_s()
         self.keys.expire(now_us)
         self.health.check()
-        if self._commit.is_writing:
+        if self._commit.is_writing or self.health.is_over:
             return
         if self._wal.open_rows == 0:
             self._open_since_s = None
@@ -281,8 +293,9 @@ class Store:
         What could not be flushed stays in the log, and is flushed after the next start.
         """
         await self._commit.close()
-        self._wal.seal()
-        self._take_sealed()
+        if not self.health.is_over:
+            self._wal.seal()
+            self._take_sealed()
         self._flush_thread.finish()
         await asyncio.to_thread(self._flush_thread.join, flush_timeout_s)
         if self._flush_thread.is_alive():

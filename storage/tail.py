@@ -2,7 +2,8 @@
 
 Only reads, takes no lock. Segments are read as they grow. The one being read is held open, so that
 it can be read to its end after it was flushed and removed; segments that came and went between two
-looks are read from their parts. What is yielded is always a line as it stands in the log.
+looks are read from their parts. What is yielded is a line as it stands in the log; where it comes
+from a part, JSON inside it may be spaced and escaped in another way.
 """
 
 from collections import Counter, deque
@@ -134,8 +135,8 @@ class _Follower:
                 raise QueryError(f"{self._directory}: files change too fast to be followed")
         self._floor_us = floor[0][0] or 0
         self._done = listing.newest
-        if states and states[-1].number == listing.newest and not _is_covered(listing):
-            # The last segment may still grow.
+        if states and not _is_in(listing.newest, listing.parts):
+            # The last segment is in no part, and may still grow.
             if self._open(listing.newest):
                 self._offset = states[-1].valid_bytes
             else:
@@ -257,10 +258,6 @@ def _is_complete(number: int, listing: Listing) -> bool:
     return (
         number not in listing.segments or number < listing.newest or _is_in(number, listing.parts)
     )
-
-
-def _is_covered(listing: Listing) -> bool:
-    return _is_in(listing.newest, listing.parts)
 
 
 def _is_in(number: int, parts: tuple[Part, ...] | list[Part]) -> bool:

@@ -14,8 +14,8 @@ IDENTIFIER: Final = r"[a-zA-Z_][a-zA-Z0-9_]*"
 UUID: Final = r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"
 _POINTER: Final = rf"\.|(?:{IDENTIFIER}|\[[0-9]+\])(?:\.{IDENTIFIER}|\[[0-9]+\])*"
 _WEB_URL: Final = r"(?i:https?)://[^\s\x00-\x1f\x7f/?#][^\s\x00-\x1f\x7f]*"
-# Browsers leave spaces alone in links such as `tel:+1 555 0100`.
-_OTHER_URI: Final = r"(?!(?i:https?):)[a-zA-Z][a-zA-Z0-9+.-]*:[^\x00-\x1f\x7f]+"
+# Browsers leave spaces alone in links such as `tel:+1 555 0100`, and `javascript:` is a link too.
+_OTHER_URI: Final = r"(?!(?i:https?):)[a-zA-Z][a-zA-Z0-9+.-]*:[^\x00-\x1f\x7f]*"
 
 Uuid = Annotated[str, Meta(pattern=rf"^{UUID}\Z", description="a UUID with dashes")]
 WebUrl = Annotated[

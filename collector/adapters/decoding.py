@@ -55,6 +55,14 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     return _decode(decoder, mended)
 
 
+def check(body: bytes) -> None:
+    """Raise `Malformed` if `body` is not JSON at all.
+
+    A typed decode stops at the first value of another type; what follows may be anything.
+    """
+    decode(_whole, body)
+
+
 def one_line(body: bytes) -> bytes:
     """Check that `body` is UTF-8 and replace its line breaks by spaces; raises `Malformed`.
 

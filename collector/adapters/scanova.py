@@ -150,6 +150,7 @@ class BodyReader:
         try:
             events = bytes(decoding.decode(_raw_body, body).events)
         except msgspec.ValidationError:
+            decoding.check(body)
             return msgspec.structs.replace(NOT_AN_OBJECT, path=("body",))
         if events == b"null":
             return _NO_LIST

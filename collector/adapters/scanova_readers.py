@@ -15,7 +15,7 @@ from collector.adapters.scanova_events import Sender
 from collector.event import Event
 from collector.refusal import Refusal
 
-I = TypeVar("I", events.BrowserItem, events.ServerItem)  # noqa: E741  # I as in item
+I = TypeVar("I", bound=msgspec.Struct)  # noqa: E741  # I as in item
 
 _ABSENT: Final = msgspec.Raw(b"")
 
@@ -73,6 +73,7 @@ class _FaultFinder:
         try:
             members = decoding.decode(self._members, body)
         except msgspec.ValidationError:
+            decoding.check(body)
             return faults.at(faults.NOT_AN_OBJECT, *path)
         raws = {name: bytes(getattr(members, name)) for name in self._decoders}
         missing = [name for name in self._required if raws[name] in (b"", b"null")]

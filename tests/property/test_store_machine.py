@@ -115,6 +115,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.harness.files.fail = lambda _n, _name: None
         self.harness.open()
 
+    @precondition(lambda self: not self.harness.fatal)
     @rule()
     def restart(self) -> None:
         """An orderly stop leaves every row in parts."""

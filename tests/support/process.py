@@ -84,8 +84,9 @@ class CollectorProcess:
     `prefix` stands before the command (`["prlimit", "--fsize=..."]`), `environment` is added to
     ours.
 
-    Entering starts it and waits until it is ready; leaving kills what still runs. When the block
-    fails, the end of the log is added to the error as a note.
+    Entering starts it and waits until `ready_path` answers 200 ("/healthz" for one that is not to
+    take events); leaving kills what still runs. When the block fails, the end of the log is added
+    to the error as a note.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class CollectorProcess:
         prefix: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
         start_timeout_s: float = 30.0,
+        ready_path: str = "/readyz",
         **overrides: Any,
     ) -> None:
         self.directory = directory
@@ -110,6 +112,7 @@ class CollectorProcess:
         self._prefix = list(prefix)
         self._environment = {**os.environ, **(environment or {})}
         self._start_timeout_s = start_timeout_s
+        self._ready_path = ready_path
         self._main: subprocess.Popen[bytes] | None = None
 
     # --- life
@@ -154,18 +157,21 @@ class CollectorProcess:
                 raise
 
     def wait_ready(self, timeout_s: float = 30.0) -> None:
-        """Return when /readyz answers 200. Raises RuntimeError if the main process ends instead."""
+        """Return when it answers 200 to its `ready_path`.
+
+        Raises RuntimeError if the main process ends instead.
+        """
 
         def is_ready() -> bool:
             code = self._running.poll()
             if code is not None:
                 raise RuntimeError(f"the collector ended with {code} before it was ready")
             try:
-                return self.request("GET", "/readyz").status == http.client.OK
+                return self.request("GET", self._ready_path).status == http.client.OK
             except (OSError, http.client.HTTPException):
                 return False
 
-        wait_until(is_ready, timeout_s=timeout_s, what="/readyz answers 200")
+        wait_until(is_ready, timeout_s=timeout_s, what=f"200 from {self._ready_path}")
 
     def wait_exit(self, timeout_s: float = 20.0) -> int:
         """Wait until the main process ends by itself and its group with it; the exit code."""

@@ -3,6 +3,8 @@
 import asyncio
 import random
 import re
+import subprocess
+import sys
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -515,6 +517,28 @@ def test_history_is_one_line_per_run_and_names_no_machine(tmp_path: Path) -> Non
     assert runs[0].machine.cores > 0
     assert runs[0].machine.sync_ms > 0
     assert str(tmp_path) not in path.read_text()
+
+
+@pytest.mark.end_to_end
+def test_a_short_measurement_of_a_real_collector(tmp_path: Path) -> None:
+    """The command starts a collector and the floor, loads both, checks the rows, cleans up."""
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "bench.load", "beacons", "--no-history"),
+            *("--seconds", "1", "--rounds", "1", "--connections", "4", "--duplicates", "0.05"),
+            *("--directory", str(tmp_path)),
+        ],
+        cwd=Path(history.__file__).parent.parent,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    for name in ("croct_singles_per_s", "croct_ack_p99_ms", "croct_ratio", "croct_floor_per_s"):
+        assert re.search(rf"^{name} +[0-9.,]+", done.stdout, re.MULTILINE), done.stdout
+    assert "refused" not in done.stdout
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_corpus_does_not_depend_on_global_randomness() -> None:

@@ -50,10 +50,10 @@ def test_a_whole_segment_is_told_in_full(data: DataDirectory) -> None:
 def test_a_torn_tail_is_told_with_its_offset(data: DataDirectory) -> None:
     """An unfinished group at the very end is no damage, and what precedes it counts."""
     offset = data.append(1, 1).stat().st_size
-    data.append_bytes(1, b'{"event_id":"x"}\n{"commit"')
+    data.append_bytes(1, b'{"event_id":"x"}\n{"commit":')
     [report] = inspect.segments(data.path, Files())
     assert (report.state, report.valid_bytes, report.rows) == ("torn", offset, 1)
-    assert report.bytes == offset + 26
+    assert report.bytes == offset + 27
     assert report.reason == "the commit line cannot be read"
 
 

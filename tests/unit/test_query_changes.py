@@ -94,6 +94,17 @@ def test_a_result_that_cannot_go_on_says_so(
             next(chunks)
 
 
+def test_a_query_whose_files_keep_going_is_an_error(
+    data: DataDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asking again is bounded."""
+    monkeypatch.setattr(query, "_PAUSES_S", (0.0, 0.0))
+    with Lake(data.path, Files()) as lake:
+        monkeypatch.setattr(lake, "_is_stale", lambda: True)
+        with pytest.raises(QueryError, match="ask again"):
+            lake.run("FROM nothing")
+
+
 def listing_with(
     monkeypatch: pytest.MonkeyPatch, data: DataDirectory, *changes: object
 ) -> query.Listing:

@@ -80,7 +80,7 @@ def test_stop_changes_nothing(tmp_path: Path) -> None:
         (tmp_path / folder).mkdir()
     temporary = tmp_path / layout.TEMPORARY / "x"
     temporary.write_bytes(b"x")
-    actions = [RemoveTemporary("x"), Stop(3, 17, "rot")]
+    actions = [RemoveTemporary("tmp/x"), Stop(3, 17, "rot")]
     with pytest.raises(Corruption, match=r"000000000003.ndjson.*byte 17.*inspect-log"):
         recovery.apply(actions, tmp_path, Files(), print)
     assert temporary.exists()

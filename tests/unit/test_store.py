@@ -163,6 +163,40 @@ def test_damage_in_an_earlier_segment_stops_the_start(harness: Harness) -> None:
         harness.open()
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_removal_of_a_torn_first_group_lasts(tmp_path: Path, seed: int) -> None:
+    """An empty segment that recovery removed does not come back as damage after another crash."""
+    harness = Harness(tmp_path / "data", seed)
+    harness.open()
+    for _ in range(3):
+        harness.files.fail = _fail("sync", no_space)
+        assert not harness.submit(1)
+        harness.files.fail = lambda _n, _name: None
+        harness.crash()
+        harness.open()
+    assert harness.submit(2)
+    assert 2 in harness.readable()
+    harness.end()
+
+
+def test_after_a_failed_sync_the_log_is_left_alone(harness: Harness) -> None:
+    """Bytes nobody can judge are neither sealed nor flushed; the next start cuts them off."""
+    harness.open()
+    assert harness.submit(1)
+    harness.files.fail = lambda _n, name: no_space() if name in {"write", "truncate"} else None
+    assert not harness.submit(2)
+    harness.files.fail = lambda _n, _name: None
+    assert len(harness.fatal) == 1
+    harness.advance(60)
+    assert harness.glob() == []
+    harness.close()
+    assert harness.glob() == []
+    harness.open()
+    harness.advance(60)
+    assert harness.settle_flushes()
+    assert harness.glob() == [1]
+
+
 def test_midnight_starts_a_new_segment(harness: Harness) -> None:
     """One segment belongs to one UTC date, and a clock that steps back does not reopen a day."""
     harness.open()

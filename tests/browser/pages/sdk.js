@@ -61,7 +61,7 @@ const actions = {
 document.addEventListener('DOMContentLoaded', () => {
     for (const [id, action] of Object.entries(actions)) {
         document.getElementById(id).addEventListener('click', async () => {
-            // The SDK rejects the promise of what was not delivered; the tests look at what arrives.
+            // The SDK rejects what it could not deliver yet; the tests look at what arrives.
             try { await action(); } catch {}
         });
     }
