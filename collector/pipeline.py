@@ -36,7 +36,17 @@ from collector.refusal import (
     Refusal,
 )
 from collector.salt import DailySalt
-from storage import Closed, QueueFull, Receipt, Row, StorageError, Store, encode, make_key
+from storage import (
+    Closed,
+    QueueFull,
+    Receipt,
+    Row,
+    StorageError,
+    Store,
+    encode,
+    make_key,
+    make_scope,
+)
 
 ReadBody = Callable[[int], Awaitable[bytes | Refusal]]
 
@@ -72,6 +82,7 @@ class Pipeline:
         self._body_bytes_max = body_bytes_max
         self._quarantine = quarantine
         self._dedup = Dedup(store.keys)
+        self._scopes: dict[tuple[str, str], bytes] = {}  # as many as sites times protocols
 
     async def ingest(
         self, endpoint: Endpoint, request: Request, address: str, read_body: ReadBody
@@ -149,13 +160,30 @@ class Pipeline:
         """Look up, encode, commit; the outcome of each item, or why none could be stored."""
         now_us = request.now_us
         is_gpc = gpc_sent(request.headers)
+        key_id = caller.key.name if caller.key else None
+        hashes: dict[str | None, str] = {}  # a batch has one address, or few
         keys: list[bytes | None] = []
         rows: list[Row] = []
         for item, site in zip(batch.items, sites, strict=True):
-            if isinstance(item, Event) and site is not None:
-                keys.append(self._complete(endpoint, caller, item, site, address, now_us))
-                apply(item.row, gpc=is_gpc, honour_gpc=site.honour_gpc)
-                rows.append(item.row)
+            if site is None or isinstance(item, Refusal):
+                continue
+            row = item.row
+            row.site_id = site.id
+            row.key_id = key_id
+            if not row.event_id:
+                row.event_id = uuid7(now_us)
+            client = item.client_address if row.source == "server" else address
+            ip_hash = hashes.get(client)
+            if ip_hash is None:
+                ip_hash = hashes[client] = self._hash(client, now_us)
+            row.ip_hash = ip_hash
+            key = None
+            if item.identity is not None:
+                key = make_key(self._scope(endpoint, site), item.identity)
+                row.dedup_key = key.hex()
+            apply(row, gpc=is_gpc, honour_gpc=site.honour_gpc)
+            keys.append(key)
+            rows.append(row)
         if not rows:
             return list(batch.items)  # type: ignore[arg-type]  # refusals only
         while not isinstance(verdicts := self._dedup.find(keys, now_us), list):
@@ -171,28 +199,16 @@ class Pipeline:
             for item in batch.items
         ]
 
-    def _complete(
-        self,
-        endpoint: Endpoint,
-        caller: Caller,
-        event: Event,
-        site: Site,
-        address: str,
-        now_us: int,
-    ) -> bytes | None:
-        """Fill in the server facts of the row; returns its key."""
-        row = event.row
-        row.site_id = site.id
-        row.key_id = caller.key.name if caller.key else None
-        if not row.event_id:
-            row.event_id = uuid7(now_us)
-        client = event.client_address if row.source == "server" else address
-        row.ip_hash = self._hasher.hash(client, now_us // _DAY_US, self._salt.of(now_us))
-        if event.identity is None:
-            return None
-        key = make_key(endpoint.protocol.encode(), site.id.encode(), event.identity)
-        row.dedup_key = key.hex()
-        return key
+    def _hash(self, client: str | None, now_us: int) -> str:
+        return self._hasher.hash(client, now_us // _DAY_US, self._salt.of(now_us))
+
+    def _scope(self, endpoint: Endpoint, site: Site) -> bytes:
+        """Within what an identity of this endpoint means something: protocol and site."""
+        names = (endpoint.protocol, site.id)
+        scope = self._scopes.get(names)
+        if scope is None:
+            scope = self._scopes[names] = make_scope(*(name.encode() for name in names))
+        return scope
 
     async def _commit(
         self,

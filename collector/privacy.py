@@ -7,6 +7,7 @@ belong to its adapter), must not read a clock, and must not remember an address.
 
 import hashlib
 import ipaddress
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -79,7 +80,13 @@ class AddressHasher:
         return digest.hexdigest()
 
 
+# The one spelling of an IPv4 address, without the cost of parsing it.
+_IPV4: Final = re.compile(r"(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)")
+
+
 def _canonical(address: str) -> str:
+    if _IPV4.fullmatch(address):
+        return address
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

@@ -6,6 +6,7 @@ supervises: it starts the worker anew when that ends by itself, as it does after
 
 import asyncio
 import ctypes
+import gc
 import logging
 import os
 import signal
@@ -117,6 +118,9 @@ class Service:
             monotonic_s=time.monotonic,
         )
         self._ticker = self._loop.call_later(_TICK_S, self._tick)
+        # What lives as long as the process need not be visited by every collection.
+        gc.collect()
+        gc.freeze()
         _log.info("ready on http://%s:%d", config.server.host, config.server.port)
         return self._edge
 

@@ -13,7 +13,7 @@ from storage.errors import (
     Unavailable,
 )
 from storage.files import Files
-from storage.keyindex import KeyIndex, make_key
+from storage.keyindex import KeyIndex, make_key, make_scope
 from storage.query import Lake, QueryError
 from storage.schema import COLUMNS, Column, Row, encode
 from storage.store import Settings, Store, day_of
@@ -43,6 +43,7 @@ __all__ = [
     "inspect",
     "layout",
     "make_key",
+    "make_scope",
     "recovery",
     "tail",
 ]

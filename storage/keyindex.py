@@ -22,9 +22,17 @@ WINDOW_US: Final = 24 * 3600 * 1_000_000
 _SPAN_KEYS: Final = 2_000
 
 
-def make_key(*parts: bytes) -> bytes:
-    """The 16-byte key (XXH3-128) of an identity; `parts` are joined unambiguously."""
-    return xxhash.xxh3_128_digest(b"\0".join([b"%d:%b" % (len(part), part) for part in parts]))
+def make_scope(*parts: bytes) -> bytes:
+    """What stands before identities that mean something only within `parts`.
+
+    Each part carries its length, so that no two lists of parts look alike, whatever follows.
+    """
+    return b"".join(b"%d:%b," % (len(part), part) for part in parts) + b";"
+
+
+def make_key(scope: bytes, identity: bytes) -> bytes:
+    """The 16-byte key (XXH3-128) of an identity within a scope made by `make_scope`."""
+    return xxhash.xxh3_128_digest(scope + identity)
 
 
 class KeyIndex:

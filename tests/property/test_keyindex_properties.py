@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage import KeyIndex, make_key
+from storage import KeyIndex, make_key, make_scope
 from storage.keyindex import WINDOW_US
 
 _KEYS = st.integers(0, 30).map(lambda n: n.to_bytes(16, "big"))
@@ -38,19 +38,18 @@ def test_seen_is_exact_to_the_microsecond(steps: list[tuple[str, object]]) -> No
             now_us += argument
         else:
             index.expire(now_us, spans_max=1_000)
-    for key in model:
-        assert index.seen(key, now_us) == (now_us - model[key] < WINDOW_US)
+    for key, time_us in model.items():
+        assert index.seen(key, now_us) == (now_us - time_us < WINDOW_US)
 
 
 @settings(max_examples=50)
 @given(batches=st.lists(st.integers(1, 3_000), max_size=8))
 def test_memory_is_bounded_and_the_newest_stay(batches: list[int]) -> None:
     """Beyond keys_max the oldest are forgotten and counted; the newest are always known."""
-    index, added, now_us = KeyIndex(keys_max=4_000), 0, 0
-    for size in batches:
+    index, added = KeyIndex(keys_max=4_000), 0
+    for now_us, size in enumerate(batches):
         keys = [number.to_bytes(16, "big") for number in range(added, added + size)]
         added += size
-        now_us += 1
         index.add(keys, now_us)
         # One span may stay beyond the bound: it is the unit of forgetting.
         assert len(index) <= 4_000 + 3_000
@@ -70,10 +69,13 @@ def test_expiry_gives_memory_back_in_steps() -> None:
     assert len(index) == 0
 
 
-@given(
-    st.lists(st.binary(max_size=5), max_size=4),
-    st.lists(st.binary(max_size=5), max_size=4),
-)
-def test_keys_of_different_parts_differ(one: list[bytes], other: list[bytes]) -> None:
-    """Parts are joined so that no two lists of parts look alike."""
-    assert (make_key(*one) == make_key(*other)) == (one == other)
+_PARTS = st.tuples(st.lists(st.binary(max_size=5), max_size=3), st.binary(max_size=5))
+
+
+@given(_PARTS, _PARTS)
+def test_keys_of_different_scopes_or_identities_differ(
+    one: tuple[list[bytes], bytes], other: tuple[list[bytes], bytes]
+) -> None:
+    """Two sites or protocols with equal ids never collide, whatever they are called."""
+    keys = [make_key(make_scope(*scope), identity) for scope, identity in (one, other)]
+    assert (keys[0] == keys[1]) == (one == other)

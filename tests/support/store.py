@@ -122,10 +122,13 @@ class Harness:
 
     def glob(self) -> list[int]:
         """Row numbers a plain glob sees, with repeats."""
-        if not any((self.directory / layout.EVENTS).glob("**/*.parquet")):
+        return self._in_parts(layout.list_parts(self.directory / layout.EVENTS))
+
+    def _in_parts(self, parts: list[layout.Part]) -> list[int]:
+        if not parts:
             return []
-        pattern = str(self.directory / layout.EVENTS / "**/*.parquet")
-        rows = duckdb.read_parquet(pattern).project("dedup_key").fetchall()
+        paths = [str(self.directory / layout.EVENTS / part.name) for part in parts]
+        rows = duckdb.read_parquet(paths).select("dedup_key").fetchall()
         return [int(row[0], 16) for row in rows]
 
     def readable(self) -> list[int]:
@@ -138,8 +141,8 @@ class Harness:
         for number in layout.list_segments(wal):
             with contextlib.suppress(FileNotFoundError):
                 segments[number] = (wal / layout.segment_name(number)).read_bytes()
-        numbers = self.glob()
         parts = layout.list_parts(self.directory / layout.EVENTS)
+        numbers = self._in_parts(parts)
         for number, data in segments.items():
             scan = segment.scan(data)
             if scan.header and layout.is_covered(number, scan.header.date, parts):
