@@ -280,6 +280,27 @@ def test_no_room_on_disk(dialect: Dialect, tmp_path: Path) -> None:
 
 
 @every_dialect
+def test_queue_full(dialect: Dialect, tmp_path: Path) -> None:
+    """More than queue_bytes_max waiting: 503 with Retry-After, nothing of it is stored."""
+
+    async def play() -> None:
+        async with running(tmp_path) as collector:
+            collector.service._store._commit._queue_bytes_max = 1
+            answers = await asyncio.gather(
+                *(_send(collector, dialect.event(identity)) for identity in "abc")
+            )
+            statuses = sorted(answer.status for answer in answers)
+            assert statuses[1:] == [503, 503]
+            for answer in answers:
+                if answer.status == 503:
+                    assert answer.headers["retry-after"] == "1"
+                    assert dialect.code_of(answer.status, answer.body)
+            assert len(collector.rows()) == 1
+
+    run(play())
+
+
+@every_dialect
 def test_stopping(dialect: Dialect, tmp_path: Path) -> None:
     """A request that comes too late is told to come back, in its dialect."""
 
