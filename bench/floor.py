@@ -8,9 +8,8 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from granian import Granian
-from granian.constants import HTTPModes, Interfaces
-from granian.http import HTTP1Settings
+from collector.config import Server
+from collector.service import make_server
 
 # As long as the answer to a single Scanova event.
 _BODY: Final = b'{"event_id":"00000000-0000-4000-8000-000000000000"}'
@@ -23,8 +22,6 @@ _START: Final = {
     ],
 }
 _ANSWER: Final = {"type": "http.response.body", "body": _BODY}
-# As in collector/service.py.
-_BODY_TIMEOUT_MS: Final = 15_000
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -50,19 +47,9 @@ def load() -> Callable[..., Awaitable[None]]:
 
 
 def serve(port: int) -> None:
-    """Serve on loopback until told to stop."""
-    server = Granian(
-        "floor",
-        address="127.0.0.1",
-        port=port,
-        interface=Interfaces.ASGI,
-        http=HTTPModes.http1,
-        http1_settings=HTTP1Settings(header_read_timeout=_BODY_TIMEOUT_MS),
-        websockets=False,
-        log_enabled=False,
-        respawn_failed_workers=True,
-    )
-    server.serve(target_loader=load, wrap_loader=False)
+    """Serve on loopback until told to stop, in the very server that the collector runs in."""
+    settings = Server(port=port, log_level="error")
+    make_server(settings).serve(target_loader=load, wrap_loader=False)
 
 
 if __name__ == "__main__":

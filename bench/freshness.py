@@ -160,7 +160,7 @@ def _asked(collector: Collector, marker: str) -> str:
         [
             sys.executable,
             "-c",
-            "from collector.cli import run; run()",
+            "from collector.cli import main; main()",
             "query",
             "--config",
             str(collector.config),

@@ -168,7 +168,7 @@ class Collector(_Server):
             [
                 sys.executable,
                 "-c",
-                "from collector.cli import run; run()",
+                "from collector.cli import main; main()",
                 "serve",
                 "--config",
                 str(self.config),

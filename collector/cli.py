@@ -1,13 +1,12 @@
 """The commands. Each reads the configuration, calls one function of the house, and prints."""
 
 import contextlib
-import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, Literal, NoReturn
+from typing import Final, Literal
 
 import click
 
@@ -37,24 +36,6 @@ def main() -> None:
     """
     # A reader that closes the pipe early (`| head`) ends the command quietly.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-
-
-def run() -> NoReturn:
-    """The entry point: `main`, then leave without tearing the interpreter down.
-
-    DuckDB's bindings print pages of warnings about their own leaks when they are torn down after
-    other extension modules; nothing here needs that teardown.
-    """
-    code = 0
-    try:
-        main(standalone_mode=True)
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else int(end.code is not None)
-    finally:
-        with contextlib.suppress(OSError):
-            sys.stdout.flush()
-            sys.stderr.flush()
-    os._exit(code)
 
 
 def _load(path: Path | None) -> Config:
@@ -251,7 +232,7 @@ def recover(path: Path | None, cut_damaged: bool) -> None:
         click.echo(recovery.describe(action))
     if not actions:
         click.echo("nothing to do: every file is whole")
-    if not cut_damaged and any(isinstance(action, recovery.Stop) for action in actions):
+    if any(isinstance(action, recovery.Stop) for action in actions):
         sys.exit(1)
 
 
@@ -265,7 +246,7 @@ def demo(path: Path | None, url: str | None, seconds: float, rate: float, key: s
     """Send realistic traffic of all three protocols to a running collector."""
     config = _load(path)
     options = demonstration.Options(
-        url=url or f"http://{config.server.host}:{config.server.port}",
+        url=url or _own_url(config),
         seconds=seconds,
         rate=rate,
         key=key,
@@ -274,3 +255,8 @@ def demo(path: Path | None, url: str | None, seconds: float, rate: float, key: s
         click.echo(str(demonstration.run(options, config)))
     except demonstration.Unreachable as error:
         raise click.ClickException(str(error)) from None
+
+
+def _own_url(config: Config) -> str:
+    host = config.server.host
+    return f"http://{f'[{host}]' if ':' in host else host}:{config.server.port}"

@@ -13,6 +13,8 @@ Channel = Literal["scanova", "scanova server", "croct", "zenovay"]
 
 Body = dict[str, object]
 
+_encoder: Final = msgspec.json.Encoder()
+
 # Number, name, price in euros.
 PRODUCTS: Final = (
     ("P-1001", "House blend, 500 g", 12.90),
@@ -50,7 +52,7 @@ def unsigned_token(app_id: str, subject: str, issued_s: int) -> str:
     """The token that Croct's `identify()` makes in a browser: not signed, so it ends in a dot."""
     header = {"typ": "JWT", "alg": "none", "appId": app_id}
     claims = {"iss": "croct.io", "aud": "croct.io", "iat": issued_s, "sub": subject}
-    parts = [base64.urlsafe_b64encode(msgspec.json.encode(part)) for part in (header, claims)]
+    parts = [base64.urlsafe_b64encode(_encoder.encode(part)) for part in (header, claims)]
     return ".".join(part.rstrip(b"=").decode() for part in parts) + "."
 
 

@@ -18,6 +18,7 @@ _PREFIX: Final = "zv_"
 # 43 of 62 characters carry 256 bits, as many as the digest that stands for them.
 _RANDOM_CHARACTERS: Final = 43
 _ALPHABET: Final = string.ascii_letters + string.digits
+_encoder: Final = msgspec.json.Encoder()
 
 
 def new_key() -> str:
@@ -58,4 +59,4 @@ def toml_block(
 def _quoted(text: str) -> str:
     """`text` as a TOML basic string: as in JSON, except that DEL is escaped too."""
     storable = text.encode("utf-8", "replace")
-    return msgspec.json.encode(storable.decode()).decode().replace("\x7f", "\\u007f")
+    return _encoder.encode(storable.decode()).decode().replace("\x7f", "\\u007f")

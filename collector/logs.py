@@ -37,8 +37,7 @@ def dictionary(level: str) -> dict[str, Any]:
         },
         "loggers": {
             "collector": {"handlers": ["stderr"], "level": level.upper(), "propagate": False},
-            # The server's own chatter is of interest only when something is wrong.
-            "_granian": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},
+            "_granian": {"handlers": ["stderr"], "propagate": False},
             "granian.access": {"handlers": [], "level": "WARNING", "propagate": False},
         },
     }

@@ -10,6 +10,7 @@ Invariants:
 5. Nothing that could be personal reaches a row without having passed `privacy`.
 """
 
+import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
@@ -50,6 +51,8 @@ from storage import (
 
 ReadBody = Callable[[int], Awaitable[bytes | Refusal]]
 
+_log: Final = logging.getLogger("collector")
+_LEVELS: Final = {"debug": logging.DEBUG, "warning": logging.WARNING}
 _UNKNOWN_SITE: Final = "unknown"
 _DAY_US: Final = 24 * 3600 * 1_000_000
 # A full queue drains in well under a second; a full or failing disk takes an operator.
@@ -257,14 +260,21 @@ class Pipeline:
         site_id = site.id if site else _UNKNOWN_SITE
         kind = refusal.kind
         self._metrics.count_event((site_id, endpoint.protocol, kind.outcome, kind.code), count)
+        if kind.log != "none":
+            # Never what the client sent: neither its words nor its address.
+            _log.log(_LEVELS[kind.log], "%s: refused, %s", endpoint.name, kind.code)
         return endpoint.refuse(request, refusal, budget)
 
     def _set_aside(self, request: Request, refusal: Refusal, site: Site | None) -> Refusal:
-        """Keep an invalid body for inspection where the site asks for it."""
-        is_wanted = site is not None and site.quarantines_invalid
-        if not is_wanted or refusal.kind not in {INVALID_PAYLOAD, MALFORMED_BODY}:
+        """Keep an invalid body for inspection where the site asks for it.
+
+        Never one whose sender objects to being tracked: it would be kept as it was sent.
+        """
+        if site is None or not site.quarantines_invalid:
             return refusal
-        assert site is not None
+        objects = site.honour_gpc and gpc_sent(request.headers)
+        if objects or refusal.kind not in {INVALID_PAYLOAD, MALFORMED_BODY}:
+            return refusal
         if not self._quarantine(request, refusal, site):
             return refusal
         return msgspec.structs.replace(refusal, kind=QUARANTINED)

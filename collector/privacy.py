@@ -31,7 +31,7 @@ def gpc_sent(headers: Mapping[bytes, bytes]) -> bool:
 
 
 def apply(row: Row, *, gpc: bool, honour_gpc: bool) -> None:
-    """Take out of `row` what consent does not cover (decisions 10b, 10c, 14).
+    """Take out of `row` what consent does not cover (docs/PROTOCOLS.md).
 
     `denied` and `pending` leave no page address, title, referrer, city, metadata and no free-form
     member of `context`; `denied` leaves no user id and identifier either. `visitor_id` and

@@ -44,7 +44,6 @@ class Refusal(msgspec.Struct, frozen=True):
 
 
 # --- the request as such
-NOT_FOUND: Final = Kind("not_found", 404)
 METHOD_NOT_ALLOWED: Final = Kind("method_not_allowed", 405)
 BODY_TOO_SLOW: Final = Kind("body_too_slow", 408, retriable=True)
 BODY_TOO_LARGE: Final = Kind("body_too_large", 413)
@@ -88,7 +87,8 @@ UNSIGNED_TOKEN: Final = Kind("unsigned_token", 401)
 # --- how much
 RATE_LIMITED: Final = Kind("rate_limited", 429, retriable=True, log="none")
 MONTH_EXHAUSTED: Final = Kind("month_exhausted", 429, retriable=True, log="none")
-AUTH_THROTTLED: Final = Kind("auth_throttled", 429, retriable=True, log="warning")
+# Its cause was logged, a bounded number of times per minute.
+AUTH_THROTTLED: Final = Kind("auth_throttled", 429, retriable=True, log="none")
 
 # --- by policy: neither an error of the client nor of ours
 GPC_OPTED_OUT: Final = Kind("gpc_opted_out", 200, outcome="dropped", log="none")

@@ -18,19 +18,21 @@ from functools import partial
 from multiprocessing import Value
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from granian import Granian
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
+from granian.log import LogLevels
+from granian.server.common import AbstractServer
 
-from collector import logs
+from collector import config_file, logs
 from collector.access import Access
 from collector.adapters import ENDPOINTS
 from collector.adapters.contract import Response
 from collector.asgi import App, Edge
-from collector.config import Config
+from collector.config import Config, Server
 from collector.http import AddressReader, BodyReader
 from collector.metrics import Metrics
 from collector.normalise import Clock
@@ -131,6 +133,7 @@ class Service:
         await asyncio.sleep(_LINGER_S)
         self._save_usage()
         await self._store.close(flush_timeout_s=_FLUSH_TIMEOUT_S)
+        gc.unfreeze()
         _log.info("stopped; %d rows stay in the log", self._store.unflushed_rows)
 
     async def _open_store(self) -> Store:
@@ -201,8 +204,9 @@ class Service:
     def _readiness(self) -> Response:
         if self._edge.is_stopping:
             return _text(503, b"stopping\n")
-        refusal = self._store.health.refusal
-        return _text(200, b"ready\n") if refusal is None else _text(503, f"{refusal}\n".encode())
+        if self._store.health.refusal is not None:
+            return _text(503, b"events cannot be stored at present; the log says why\n")
+        return _text(200, b"ready\n")
 
     def _metrics_page(self) -> Response:
         store = self._store
@@ -235,23 +239,29 @@ def serve(config: Config) -> int:
         return 1
     config = _with_port(config)
     has_failed: Synchronized[int] = Value("i", 0)
-    server = Granian(
-        "collector",
-        address=config.server.host,
-        port=config.server.port,
-        interface=Interfaces.ASGI,
-        http=HTTPModes.http1,
-        http1_settings=HTTP1Settings(header_read_timeout=config.server.body_timeout_ms),
-        websockets=False,
-        log_dictconfig=logs.dictionary(config.server.log_level),
-        respawn_failed_workers=True,
-    )
     loader = partial(_load_app, config, has_failed)
     try:
-        server.serve(target_loader=loader, wrap_loader=False)
+        make_server(config.server).serve(target_loader=loader, wrap_loader=False)
     except SystemExit as end:
         return int(end.code or 0) if not isinstance(end.code, str) else 1
     return 1 if has_failed.value else 0
+
+
+def make_server(settings: Server) -> AbstractServer[Any]:
+    """One worker under a supervisor; bench/ measures a bare handler in the very same."""
+    return Granian(
+        "collector",
+        address=settings.host,
+        port=settings.port,
+        interface=Interfaces.ASGI,
+        http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(header_read_timeout=settings.body_timeout_ms),
+        websockets=False,
+        # Its own remarks on starting and stopping are of interest to those who look for trouble.
+        log_level=LogLevels.info if settings.log_level == "debug" else LogLevels.warning,
+        log_dictconfig=logs.dictionary(settings.log_level),
+        respawn_failed_workers=True,
+    )
 
 
 def _with_port(config: Config) -> Config:
@@ -267,7 +277,25 @@ def _with_port(config: Config) -> Config:
 def _load_app(config: Config, has_failed: "Synchronized[int]") -> App:
     """Runs in the worker, before its event loop."""
     _end_with_parent()
-    return App(Service(config), partial(_give_up, has_failed))
+    return App(Service(_read_again(config)), partial(_give_up, has_failed))
+
+
+def _read_again(config: Config) -> Config:
+    """The configuration as the file has it now, so that a new worker (SIGHUP) works by it.
+
+    Where to listen stays as it is: the main process does that. A file that has become faulty is
+    not obeyed, so that a slip of the pen stops nothing.
+    """
+    if config.path is None:
+        return config
+    try:
+        found = config_file.load(config.path)
+    except config_file.ConfigError as error:
+        for fault in error.faults:
+            _log.error("%s; the settings of the last start stay in force", fault)
+        return config
+    server = msgspec.structs.replace(found.server, host=config.server.host, port=config.server.port)
+    return msgspec.structs.replace(found, server=server)
 
 
 def _give_up(has_failed: "Synchronized[int]", error: Exception) -> None:

@@ -24,8 +24,12 @@ class Files:
     """The real disk."""
 
     def make_folder(self, path: Path) -> None:
-        """Make `path` and what is missing above it; lasting once its parent is synced."""
-        path.mkdir(parents=True, exist_ok=True)
+        """Make `path` and what is missing above it, if it is not there yet; lasting on success."""
+        if path.is_dir():
+            return
+        self.make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        self.sync_folder(path.parent)
 
     def lock(self, path: Path) -> int:
         """Take the exclusive lock at `path` for as long as the returned descriptor is open.
@@ -83,16 +87,12 @@ class Files:
 
         On success `final` is whole and lasting; before, it does not exist.
         """
-        descriptor = os.open(temporary, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        if not final.parent.is_dir():
-            final.parent.mkdir(parents=True)
-            self.sync_folder(final.parent.parent)
+        self.settle(temporary)
+        final.parent.mkdir(parents=True, exist_ok=True)
         temporary.rename(final)
         self.sync_folder(final.parent)
+        # Its folder may be new, or have been made by a try that failed before it was lasting.
+        self.sync_folder(final.parent.parent)
 
     def replace(self, path: Path, data: bytes) -> None:
         """Make `data` the content of `path`: readers and a crash see the old or the new, whole."""
@@ -101,6 +101,9 @@ class Files:
         try:
             self.write(descriptor, data, 0)
             os.fsync(descriptor)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise OSError(error.errno, error.strerror, str(path)) from error
         finally:
             os.close(descriptor)
         temporary.replace(path)
@@ -114,6 +117,14 @@ class Files:
         descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         try:
             os.ftruncate(descriptor, size)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def settle(self, path: Path) -> None:
+        """Force to disk what `path` holds."""
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)

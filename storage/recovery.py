@@ -23,7 +23,7 @@ from pathlib import Path
 import msgspec
 
 from storage import layout, segment
-from storage.errors import Corruption
+from storage.errors import Corruption, StorageError
 from storage.files import Files
 from storage.layout import Part
 
@@ -205,8 +205,12 @@ def mend(directory: Path, files: Files, warn: Callable[[str], None], *, cuts: bo
     there were acknowledged and are given up, which is why nothing but an operator asks for it.
     The caller holds the lock. Without `cuts` nothing is changed.
     """
-    found = look(directory)
     wal = directory / layout.WAL
+    if not wal.is_dir():
+        raise StorageError(f"{wal}: no such folder; this is no data directory")
+    for name in layout.FOLDERS:
+        files.make_folder(directory / name)
+    found = look(directory)
     states = [
         judge_bytes(number, files.read(wal / layout.segment_name(number)))[0]
         for number in found.segments
@@ -214,7 +218,8 @@ def mend(directory: Path, files: Files, warn: Callable[[str], None], *, cuts: bo
     actions = plan(states, found.parts, found.temporaries, found.strangers)
     if cuts:
         rows = {state.number: state.rows for state in states}
-        apply([_cut_instead(action, rows) for action in actions], directory, files, warn)
+        actions = [_cut_instead(action, rows) for action in actions]
+        apply(actions, directory, files, warn)
     return actions
 
 
@@ -230,7 +235,7 @@ def describe(action: Action) -> str:
             return f"{layout.WAL}/{layout.segment_name(number)}: {why}"
         case CutTail(number, valid_bytes):
             path = f"{layout.WAL}/{layout.segment_name(number)}"
-            return f"{path}: unfinished group at byte {valid_bytes}: is kept aside and cut"
+            return f"{path}: from byte {valid_bytes} no whole group: is kept aside and cut"
         case Stop(number, offset, reason):
             path = f"{layout.WAL}/{layout.segment_name(number)}"
             return f"{path}: DAMAGED at byte {offset}: {reason}: stops the start"
@@ -250,5 +255,5 @@ def keep_aside(path: Path, offset: int, files: Files, warn: Callable[[str], None
     """Move what lies behind `offset` to `torn-<segment>-<offset>`; returns that path."""
     copy = path.with_name(f"torn-{path.stem}-{offset}")
     files.cut(path, offset, copy)
-    warn(f"{path}: cut at byte {offset}: an unfinished group, kept in {copy.name}")
+    warn(f"{path}: cut at byte {offset}; what stood behind is kept in {copy.name}")
     return copy

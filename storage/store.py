@@ -128,6 +128,7 @@ class Store:
             free_bytes_min=settings.disk_free_bytes_min,
             monotonic_s=monotonic_s,
         )
+        self._has_told_of_forgetting = False
         self._open_since_s: float | None = None
         self._waiting: dict[int, Sealed] = {}  # sealed, not yet in a part
         self.keys = KeyIndex(keys_max=settings.keys_max)
@@ -153,6 +154,7 @@ class Store:
         self = cls(settings, files, monotonic_s=monotonic_s, on_fatal=on_fatal)
         for name in ("", *layout.FOLDERS):
             files.make_folder(settings.directory / name)
+        files.sync_folder(settings.directory)
         self._lock = files.lock(settings.directory / layout.LOCK)
         try:
             self._start(now_us)
@@ -223,7 +225,12 @@ class Store:
         """
         if kept and kept[-1].rows:
             path = self._directory / layout.WAL / layout.segment_name(kept[-1].number)
-            self._files.replace(path, self._files.read(path))
+            try:
+                self._files.replace(path, self._files.read(path))
+            except OSError as error:
+                # A full disk must not keep the collector from starting; the least is to sync it.
+                _log.warning("the last segment could not be written anew: %s", error)
+                self._files.settle(path)
 
     def _rebuild_keys(
         self, live: list[Part], tail_keys: list[tuple[bytes, int]], now_us: int
@@ -275,6 +282,12 @@ class Store:
         """Seal a segment that is old enough, drop expired keys, look at the disk; every 50 ms."""
         now_s = self._monotonic_s()
         self.keys.expire(now_us)
+        if self.keys.forgotten and not self._has_told_of_forgetting:
+            self._has_told_of_forgetting = True
+            _log.warning(
+                "more than keys_max keys within 24 hours: the oldest are forgotten and repeats of "
+                "their events no longer recognised; collector_keys_forgotten_total counts them"
+            )
         self.health.check()
         if self._commit.is_writing or self.health.is_over:
             return

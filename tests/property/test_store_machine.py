@@ -99,7 +99,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.harness.crash()
         self.harness.open()
 
-    @rule(at=st.integers(1, 6))
+    @rule(at=st.integers(1, 12))
     def crash_in_recovery(self, at: int) -> None:
         """Lose power again while the start still repairs."""
         self.harness.crash()

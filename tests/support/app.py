@@ -4,6 +4,7 @@ import asyncio
 import zlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,7 +21,8 @@ ORIGIN = {"Origin": "http://localhost"}
 service_module._LINGER_S = 0.0  # there are no sockets here to wait for
 
 
-class Answer(msgspec.Struct):
+@dataclass
+class Answer:
     """What came back; header names are lower case."""
 
     status: int

@@ -21,7 +21,7 @@ from typing import Any, Final, NamedTuple, Self
 
 import duckdb
 
-_MAIN: Final = "from collector.cli import run; run()"
+_MAIN: Final = "from collector.cli import main; main()"
 _EXAMPLE: Final = Path(__file__).parents[2] / "collector" / "config.example.toml"
 _POLL_S: Final = 0.02
 _LOG_TAIL_CHARS: Final = 4_000

@@ -314,8 +314,11 @@ async def _server(answer: Answer) -> AsyncIterator[int]:
             writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
+    try:
         yield server.sockets[0].getsockname()[1]
+    finally:
+        # From Python 3.12 on, waiting for it to be closed waits for every connection.
+        server.close()
 
 
 def _carry_out(answer: Answer, **changes: Any) -> Report:

@@ -58,7 +58,7 @@ def test_an_unreadable_file_is_a_fault(tmp_path, name, reason):
 
 
 def test_paths_start_from_the_folder_of_the_file(tmp_path, monkeypatch):
-    """Decision 5: where the file lies counts, not where the operator stands."""
+    """Where the file lies counts, not where the operator stands."""
     (tmp_path / "etc").mkdir()
     (tmp_path / "geo.mmdb").write_bytes(b"")
     (tmp_path / "etc" / "c.toml").write_text(

@@ -6,7 +6,7 @@ from tests.support.config import APP_ID, DIGEST, KEY, SITE, fault, faults, read
 
 
 def test_a_queue_must_hold_a_body():
-    """Decision 10b: the broken relation is named with both numbers."""
+    """The broken relation is named with both numbers."""
     line = fault("[server]\nbody_bytes_max = 11\n[storage]\nqueue_bytes_max = 10\n")
 
     assert line.endswith(

@@ -133,7 +133,7 @@ def test_the_data_directory_must_not_be_a_file(tmp_path):
 
 
 def test_public_keys_as_text_file_and_table(tmp_path, private_key):
-    """Decision 17: three ways to write a key, one way to keep it."""
+    """Three ways to write a key, one way to keep it."""
     pem = _pem(private_key)
     (tmp_path / "croct.pem").write_text(pem)
     text = (

@@ -125,7 +125,7 @@ def test_names_in_other_scripts(name, host):
 
 
 def test_origin_decides_alone():
-    """Decision 4: `Referer` counts only when there is no `Origin` at all, not even `null`."""
+    """`Referer` counts only when there is no `Origin` at all, not even `null`."""
     referer = b"https://good.com/page"
 
     assert request_host({b"origin": b"https://a.com", b"referer": referer}) == "a.com"
@@ -152,7 +152,7 @@ def test_origin_decides_alone():
     ],
 )
 def test_domains_name_hosts_exactly_or_their_subdomains(host, is_allowed):
-    """Decision 4: exact hosts, and `*.` for any depth of subdomain but not the apex."""
+    """Exact hosts, and `*.` for any depth of subdomain but not the apex."""
     exact, suffixes = split_patterns(["shop.com", "*.example.com"])
 
     assert host_allowed(host, exact, suffixes) is is_allowed

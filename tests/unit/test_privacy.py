@@ -43,7 +43,7 @@ def test_other_values_of_consent_take_nothing(consent):
 
 @pytest.mark.parametrize("consent", ["denied", "pending"])
 def test_page_and_metadata_need_consent(consent):
-    """Decision 14: page, title, referrer, city and metadata are gone, NULL in the table."""
+    """Page, title, referrer, city and metadata are gone, NULL in the table."""
     row = _row(consent)
 
     apply(row, gpc=False, honour_gpc=False)
@@ -67,7 +67,7 @@ def test_pending_keeps_and_denied_takes_who_it_was():
 
 
 def test_gpc_is_flagged():
-    """Decision 10b: without `honour_gpc` the signal is a remark, nothing more."""
+    """Without `honour_gpc` the signal is a remark, nothing more."""
     row = _row("granted")
 
     apply(row, gpc=True, honour_gpc=False)
@@ -188,7 +188,7 @@ def test_what_is_no_address_is_hashed_as_it_is():
 
 
 def test_days_and_salts_differ():
-    """Decision 10c: equal addresses on two days differ, in whatever order the days are asked."""
+    """Equal addresses on two days differ, in whatever order the days are asked."""
     hasher = AddressHasher()
     today, tomorrow = b"a" * 32, b"b" * 32
 

@@ -105,10 +105,13 @@ def test_depth_beyond_all_measure() -> None:
     """Depth that no reader could follow is refused, with and without the limit of five."""
     for opening, closing in ((b"[", b"]"), (b'{"a":', b"}")):
         deep = b'{"a":' + opening * 6_000 + b"1" + closing * 6_000 + b"}"
-        for is_limited in (True, False):
-            refusal = judge(deep, is_depth_limited=is_limited)
-            assert isinstance(refusal, Refusal)
-            assert refusal.kind is kinds.FIELD_TOO_DEEP
+        limited = judge(deep, is_depth_limited=True)
+        assert isinstance(limited, Refusal)
+        assert limited.kind is kinds.FIELD_TOO_DEEP
+        unlimited = judge(deep, is_depth_limited=False)
+        assert isinstance(unlimited, Refusal)
+        # How deep the interpreter can follow depends on its version; it is over 10 KB as well.
+        assert unlimited.kind in {kinds.FIELD_TOO_DEEP, kinds.FIELD_TOO_LARGE}
 
 
 ADDRESSES = (

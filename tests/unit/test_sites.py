@@ -117,7 +117,7 @@ def test_a_key_is_known_by_its_text_only():
     ],
 )
 def test_keys_reach_their_site_or_their_team(key, site_id, found):
-    """Decision 25; a site that does not exist is told like one out of reach."""
+    """A full_access key reaches its whole team; an unknown site is told like one out of reach."""
     result = SITES.key_site(key, site_id)
 
     assert (result if isinstance(found, Site) else _why(result)) is found

@@ -1,0 +1,29 @@
+"""For all tests: where everything must be run (`CI` is set), a test that is skipped has failed."""
+
+import os
+from collections.abc import Generator
+from typing import Final
+
+import pytest
+
+# What depends on rights that not every runner has.
+MAY_BE_SKIPPED: Final = ("cannot mount a small disk",)
+
+
+def forbid_skip(report: pytest.TestReport) -> None:
+    """Turn a skip into a failure that tells its reason, unless it is one that may happen."""
+    if not report.skipped or hasattr(report, "wasxfail"):
+        return
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    if not any(allowed in reason for allowed in MAY_BE_SKIPPED):
+        report.outcome = "failed"
+        report.longrepr = f"nothing may be skipped where CI is set; this was: {reason}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """See `forbid_skip`."""
+    report = yield
+    if os.environ.get("CI"):
+        forbid_skip(report)
+    return report
