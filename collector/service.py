@@ -239,9 +239,12 @@ def serve(config: Config) -> int:
         return 1
     config = _with_port(config)
     has_failed: Synchronized[int] = Value("i", 0)
-    loader = partial(_load_app, config, has_failed)
+    current = _Current(config)
+    server = make_server(config.server)
+    server.on_reload(current.read_again)
+    loader = partial(_load_app, current, has_failed)
     try:
-        make_server(config.server).serve(target_loader=loader, wrap_loader=False)
+        server.serve(target_loader=loader, wrap_loader=False)
     except SystemExit as end:
         return int(end.code or 0) if not isinstance(end.code, str) else 1
     return 1 if has_failed.value else 0
@@ -274,28 +277,34 @@ def _with_port(config: Config) -> Config:
     return msgspec.structs.replace(config, server=server)
 
 
-def _load_app(config: Config, has_failed: "Synchronized[int]") -> App:
+class _Current:
+    """The settings in force, in the main process; every new worker starts with them."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    def read_again(self) -> None:
+        """Take the file as it is now (SIGHUP); where to listen stays as it is.
+
+        A file that has become faulty is not obeyed: a slip of the pen must not stop a collector.
+        """
+        if self.config.path is None:
+            return
+        try:
+            found = config_file.load(self.config.path)
+        except config_file.ConfigError as error:
+            for fault in error.faults:
+                _log.error("%s; the settings read before stay in force", fault)
+            return
+        old = self.config.server
+        server = msgspec.structs.replace(found.server, host=old.host, port=old.port)
+        self.config = msgspec.structs.replace(found, server=server)
+
+
+def _load_app(current: _Current, has_failed: "Synchronized[int]") -> App:
     """Runs in the worker, before its event loop."""
     _end_with_parent()
-    return App(Service(_read_again(config)), partial(_give_up, has_failed))
-
-
-def _read_again(config: Config) -> Config:
-    """The configuration as the file has it now, so that a new worker (SIGHUP) works by it.
-
-    Where to listen stays as it is: the main process does that. A file that has become faulty is
-    not obeyed, so that a slip of the pen stops nothing.
-    """
-    if config.path is None:
-        return config
-    try:
-        found = config_file.load(config.path)
-    except config_file.ConfigError as error:
-        for fault in error.faults:
-            _log.error("%s; the settings of the last start stay in force", fault)
-        return config
-    server = msgspec.structs.replace(found.server, host=config.server.host, port=config.server.port)
-    return msgspec.structs.replace(found, server=server)
+    return App(Service(current.config), partial(_give_up, has_failed))
 
 
 def _give_up(has_failed: "Synchronized[int]", error: Exception) -> None:

@@ -180,7 +180,7 @@ def test_every_option_is_in_the_page_of_commands() -> None:
 def test_help_prints_the_same_when_typed() -> None:
     """What the script takes from the commands is what a terminal of 80 columns shows."""
     result = subprocess.run(
-        [sys.executable, "-c", "from collector.cli import run; run()", "query", "--help"],
+        [sys.executable, "-c", "from collector.cli import main; main()", "query", "--help"],
         capture_output=True,
         text=True,
         check=True,
