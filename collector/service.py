@@ -115,7 +115,10 @@ class Service:
             bodies=self._bodies,
             addresses=AddressReader(config.server.trusted_proxies),
             metrics=self._metrics,
-            trusts=lambda headers: sites.any_trusts(request_host(headers) or ""),
+            # As for beacons: a caller that is no browser has no Origin, and there is none to refuse.
+            trusts=lambda headers: (
+                b"origin" not in headers or sites.any_trusts(request_host(headers) or "")
+            ),
             now_us=_now_us,
             monotonic_s=time.monotonic,
         )

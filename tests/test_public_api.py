@@ -116,4 +116,4 @@ def test_columns() -> None:
 def test_the_command() -> None:
     """The package installs one command, `collector`."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert project["scripts"] == {"collector": "collector.cli:run"}
+    assert project["scripts"] == {"collector": "collector.cli:main"}
