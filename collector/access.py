@@ -6,7 +6,7 @@ checks is the head phase (`head`), then, with the body decoded, the sites of its
 """
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -15,9 +15,12 @@ from collector.config import Key, Site
 from collector.event import Event
 from collector.origin import request_host
 from collector.ratelimit import Limiter
-from collector.refusal import SUSPENDED, Refusal
+from collector.refusal import LATE, PLAN_REQUIRED, SUSPENDED, Refusal
 from collector.sites import Sites
 from collector.tokens import TokenVerifier
+
+_LATE: Final = Refusal(LATE, "the event is older than this site takes")
+_PLAN_REQUIRED: Final = Refusal(PLAN_REQUIRED, "the tier of this API key may not send events")
 
 
 class Caller(msgspec.Struct, kw_only=True):
@@ -90,6 +93,8 @@ class Access:
             refusal = self._identify(caller, site, items)
             if refusal is None and site.croct_suspended:
                 refusal = Refusal(SUSPENDED, site.croct_suspended)
+            if refusal is None and site.croct_late == "drop" and _are_late(items):
+                refusal = _LATE
             if refusal is not None:
                 return Refused(refusal)
         if endpoint.limit_at == "decoded":
@@ -119,6 +124,8 @@ class Access:
             assert isinstance(key, Refusal)
             return Refused(key)
         if endpoint.limit == "tier":
+            if not self._limiter.allows(key.tier):
+                return Refused(_PLAN_REQUIRED)
             decision = self._limiter.tier(key.name, key.tier, monotonic_us, request.now_us)
         else:
             decision = self._limiter.server(key.name, monotonic_us)
@@ -160,3 +167,7 @@ class Access:
             if token.subject:
                 item.row.user_id = token.subject
         return None
+
+
+def _are_late(items: Sequence[Event | Refusal]) -> bool:
+    return all(isinstance(item, Event) and "late" in item.row.flags for item in items)

@@ -87,6 +87,7 @@ class Tier(msgspec.Struct, frozen=True, kw_only=True):
 
     requests_per_minute: Allowance
     requests_per_month: Allowance = 0
+    allowed: bool = True
 
 
 class Enrich(msgspec.Struct, frozen=True, kw_only=True):
@@ -128,6 +129,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     ] = ""
     # Texts or files in the configuration; always PEM texts once read.
     croct_public_keys: tuple[Annotated[PublicKey, Meta(extra={"kind": "public_key"})], ...] = ()
+    croct_late: Literal["keep", "drop"] = "keep"
     croct_invalid: Literal["reject", "quarantine"] = "reject"
 
     @property

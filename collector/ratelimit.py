@@ -311,6 +311,10 @@ class Limiter:
         )
         return Decision(budget, refusal)
 
+    def allows(self, tier_name: str) -> bool:
+        """Whether keys of the tier may send at all."""
+        return self._tiers[tier_name].allowed
+
     def failed_auth_blocked(self, address: str, mono_us: int) -> Refusal | None:
         """Ask whether so many authentications from `address` failed that no more are looked at."""
         taken = self._failed_auth.peek(address_key(address), mono_us)

@@ -71,6 +71,7 @@ UNKNOWN_GOAL: Final = Kind("unknown_goal", 422)
 # --- who sends it
 MISSING_KEY: Final = Kind("missing_key", 401)
 UNKNOWN_KEY: Final = Kind("unknown_key", 401, log="warning")
+PLAN_REQUIRED: Final = Kind("plan_required", 403)
 SITE_FORBIDDEN: Final = Kind("site_forbidden", 403)
 UNKNOWN_SITE: Final = Kind("unknown_site", 400)
 INACTIVE_SITE: Final = Kind("inactive_site", 400)
@@ -94,6 +95,7 @@ AUTH_THROTTLED: Final = Kind("auth_throttled", 429, retriable=True, log="none")
 GPC_OPTED_OUT: Final = Kind("gpc_opted_out", 200, outcome="dropped", log="none")
 CONSENT_OPTED_OUT: Final = Kind("consent_opted_out", 200, outcome="dropped", log="none")
 SUSPENDED: Final = Kind("suspended", 202, outcome="dropped", log="none")
+LATE: Final = Kind("late", 204, outcome="dropped", log="none")
 QUARANTINED: Final = Kind("quarantined", 204, outcome="rejected")
 
 # --- the collector's own state

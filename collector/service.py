@@ -54,6 +54,7 @@ _USAGE: Final = "usage.json"
 # Long enough for the answers of the failed group to leave, short enough to be up again at once.
 _EXIT_DELAY_S: Final = 0.2
 _EXIT_CODE: Final = 70
+_GC_THRESHOLD: Final = 20_000
 # Answers that were handed to the server when a stop began still have to reach their sockets.
 _LINGER_S: Final = 0.1
 _FLUSH_TIMEOUT_S: Final = 8.0
@@ -115,7 +116,7 @@ class Service:
             bodies=self._bodies,
             addresses=AddressReader(config.server.trusted_proxies),
             metrics=self._metrics,
-            # As for beacons: a caller that is no browser has no Origin, and there is none to refuse.
+            # As for beacons: who is no browser has no Origin, and there is none to refuse.
             trusts=lambda headers: (
                 b"origin" not in headers or sites.any_trusts(request_host(headers) or "")
             ),
@@ -123,9 +124,11 @@ class Service:
             monotonic_s=time.monotonic,
         )
         self._ticker = self._loop.call_later(_TICK_S, self._tick)
-        # What lives as long as the process need not be visited by every collection.
+        # What lives as long as the process need not be visited by every collection, and a request
+        # leaves no cycles behind: collecting after every 700 allocations cost 4 to 8 %.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(_GC_THRESHOLD)
         _log.info("ready on http://%s:%d", config.server.host, config.server.port)
         return self._edge
 

@@ -25,6 +25,7 @@ from collector.refusal import (
     MISSING_FIELD,
     MISSING_KEY,
     MONTH_EXHAUSTED,
+    PLAN_REQUIRED,
     UNKNOWN_GOAL,
     UNKNOWN_SITE,
     Refusal,
@@ -264,13 +265,18 @@ _CODES: Final = {
 }
 
 
+_CODES_BY_KIND: Final = {
+    MONTH_EXHAUSTED.code: "MONTHLY_LIMIT_EXCEEDED",
+    PLAN_REQUIRED.code: "API_PAID_PLAN_REQUIRED",
+}
+
+
 def refuse(request: Request, refusal: Refusal, budget: Budget | None) -> Response:
     """Answer that the request as a whole was refused, in the vendor's envelope."""
     kind = refusal.kind
     status = _STATUSES.get(kind.code, 400 if kind.status == 422 else kind.status)
     code = _CODES.get(status, "GENERIC_ERROR")
-    if kind.code == MONTH_EXHAUSTED.code:
-        code = "MONTHLY_LIMIT_EXCEEDED"
+    code = _CODES_BY_KIND.get(kind.code, code)
     error = _Error(code, refusal.message, _iso(request.now_us // 1_000))
     headers = _headers(request, budget)
     if status in (429, 503):

@@ -442,3 +442,39 @@ def test_no_address_and_no_key_reach_a_file(dialect: Dialect, tmp_path: Path) ->
                 assert not any(secret in data for secret in secrets), path
 
     run(play())
+
+
+def test_late_beacons_are_dropped_where_configured(tmp_path: Path) -> None:
+    """Too late for a site that drops such beacons: 204 all the same, not stored, counted."""
+
+    async def play() -> None:
+        config = with_site(example(tmp_path), croct_late="drop")
+        async with running(tmp_path, config) as collector:
+            on_time, late = Croct().event("a"), Croct().event("b")
+            on_time.body["originalTime"] = on_time.body["departureTime"]
+            late.body["originalTime"] = late.body["departureTime"] - 86_400_001 - 60_000
+            for sent in (on_time, late):
+                answer = await _send(collector, sent)
+                assert (answer.status, answer.body) == (204, b"")
+            assert [row["event_name"] for row in collector.rows()] == ["a"]
+            counted = collector.service._metrics.events
+            assert counted["demo", "croct", "dropped", "late"] == 1
+
+    run(play())
+
+
+def test_tier_that_may_not_send(tmp_path: Path) -> None:
+    """A tier can be switched off, as the vendor did with its free one."""
+
+    async def play() -> None:
+        config = example(tmp_path)
+        pro = msgspec.structs.replace(config.tiers["pro"], allowed=False)
+        async with running(
+            tmp_path, msgspec.structs.replace(config, tiers={"pro": pro})
+        ) as collector:
+            answer = await _send(collector, Zenovay().event("a"))
+            assert answer.status == 403
+            assert Zenovay().code_of(answer.status, answer.body) == "API_PAID_PLAN_REQUIRED"
+            assert collector.rows() == []
+
+    run(play())
