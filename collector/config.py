@@ -129,8 +129,14 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     ] = ""
     # Texts or files in the configuration; always PEM texts once read.
     croct_public_keys: tuple[Annotated[PublicKey, Meta(extra={"kind": "public_key"})], ...] = ()
+    croct_strict: bool = False
     croct_late: Literal["keep", "drop"] = "keep"
     croct_invalid: Literal["reject", "quarantine"] = "reject"
+
+    @property
+    def refuses_unknown(self) -> bool:
+        """Whether a beacon with a member that no schema knows is refused."""
+        return self.croct_strict
 
     @property
     def quarantines_invalid(self) -> bool:

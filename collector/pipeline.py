@@ -132,11 +132,13 @@ class Pipeline:
             site = caller.site or self._access.batch_site(caller, batch.site)
             if isinstance(site, Refusal):
                 return Refused(site)
-            refused = self._access.decoded(endpoint, caller, site, items, address)
-            if refused is not None:
-                return refused
             if endpoint.check is not None:
                 endpoint.check(batch, site)
+            # Only what is valid is throttled: what can never succeed must not be told to come back.
+            if any(isinstance(item, Event) for item in items):
+                refused = self._access.decoded(endpoint, caller, site, items, address)
+                if refused is not None:
+                    return refused
             return [site] * len(items)
         sites: list[Site | None] = []
         for index, item in enumerate(items):

@@ -75,6 +75,10 @@ class SiteRules(Protocol):
         """Names of active goals."""
 
     @property
+    def refuses_unknown(self) -> bool:
+        """True: a beacon with a member that no schema knows is refused (`croct_strict`)."""
+
+    @property
     def quarantines_invalid(self) -> bool:
         """True: an invalid Croct payload is answered with 204 and kept aside (`croct_invalid`)."""
 

@@ -16,6 +16,7 @@ from collector.adapters.contract import (
     Head,
     PlainEndpoint,
     Request,
+    SiteRules,
 )
 from collector.adapters.croct_answers import CLIENT_ID, answer_client_id, refuse, respond
 from collector.adapters.croct_events import (
@@ -36,6 +37,7 @@ from collector.adapters.croct_events import (
     WebContext,
 )
 from collector.adapters.croct_models import UUID
+from collector.adapters.croct_strict import unknown_members
 from collector.adapters.croct_violations import violation, violations
 from collector.event import Batch, Event, Row
 from collector.refusal import (
@@ -180,6 +182,17 @@ def _invalid(body: bytes, error: msgspec.ValidationError) -> Refusal:
     )
 
 
+def check(batch: Batch, rules: SiteRules) -> None:
+    """Refuse unknown members for sites that want it."""
+    if not rules.refuses_unknown:
+        return
+    for index, item in enumerate(batch.items):
+        found = unknown_members(item) if isinstance(item, Event) else ()
+        if found:
+            reason = "the event has members that the schema of its type does not know"
+            batch.items[index] = Refusal(INVALID_PAYLOAD, reason, violations=found)
+
+
 # --- beacon to event
 
 
@@ -289,6 +302,7 @@ ENDPOINTS: Final[tuple[Endpoint | PlainEndpoint, ...]] = (
         body_bytes_max=_BODY_BYTES_MAX,
         read_head=read_head,
         decode=decode,
+        check=check,
         respond=respond,
         refuse=refuse,
     ),

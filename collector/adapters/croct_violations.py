@@ -54,18 +54,18 @@ def violation(error: msgspec.ValidationError) -> Violation:
 
 
 def _walk(value: object, kind: Any, path: str) -> Iterator[Violation]:
-    options = _options(kind)
+    options = options_of(kind)
     if isinstance(value, dict):
         structs = [option for option in options if isinstance(option, type(msgspec.Struct))]
         if structs:
             yield from _walk_struct(value, structs, path)
             return
-        option = _container(options, dict)
+        option = container(options, dict)
         if option is not None:
             yield from _walk_map(value, option, path)
             return
     if isinstance(value, list):
-        option = _container(options, list)
+        option = container(options, list)
         if option is not None:
             yield from _walk_list(value, option, path)
             return
@@ -86,7 +86,7 @@ def _walk_struct(value: dict[str, object], structs: list[Any], path: str) -> Ite
         # Fast, because msgspec remembers what it knows of a struct: a long cart with one bad item
         # must not cost a conversion for every member of every good one.
         return
-    for field in _fields(struct):
+    for field in fields(struct):
         pointer = f"{path}/{field.encode_name}"
         if field.encode_name in value:
             yield from _walk(value[field.encode_name], field.type, pointer)
@@ -98,7 +98,7 @@ def _walk_list(value: list[object], option: Any, path: str) -> Iterator[Violatio
     yield from (faults := list(_mismatch(value, _shallow(option, list[object]), path)))
     if faults:
         return  # of a list or map of the wrong size the members do not matter
-    (item_kind,) = get_args(_bare(option))
+    (item_kind,) = get_args(bare(option))
     for index, item in enumerate(value):
         yield from _walk(item, item_kind, f"{path}/{index}")
 
@@ -107,12 +107,17 @@ def _walk_map(value: dict[str, object], option: Any, path: str) -> Iterator[Viol
     yield from (faults := list(_mismatch(value, _shallow(option, dict[str, object]), path)))
     if faults:
         return
-    key_kind, item_kind = get_args(_bare(option))
+    key_kind, item_kind = get_args(bare(option))
     bad_key = next((key for key in value if not _is(key, key_kind)), None)
     if bad_key is not None:
         yield from _mismatch(bad_key, key_kind, path)
     for key, item in value.items():
-        yield from _walk(item, item_kind, f"{path}/{key}" if _PLAIN_KEY.fullmatch(key) else path)
+        yield from _walk(item, item_kind, pointer_to(path, key))
+
+
+def pointer_to(path: str, key: str) -> str:
+    """The pointer to member `key` of what is at `path`; that of the whole for a made-up key."""
+    return f"{path}/{key}" if _PLAIN_KEY.fullmatch(key) else path
 
 
 def _is(value: object, kind: Any) -> bool:
@@ -129,7 +134,7 @@ def _mismatch(value: object, kind: Any, path: str) -> Iterator[Violation]:
 
 def _wish(kind: Any) -> str:
     """What the schema says in words, "" where the library's own words do."""
-    for option in _options(kind):
+    for option in options_of(kind):
         if get_origin(option) is Literal:
             return "Expected one of " + ", ".join(map(str, get_args(option)))
         for rule in getattr(option, "__metadata__", ()):
@@ -149,16 +154,19 @@ def _json_names(match: re.Match[str]) -> str:
     return " or ".join(_JSON_NAMES.get(name, name) for name in match[1].split(" | "))
 
 
-def _options(kind: Any) -> tuple[Any, ...]:
+def options_of(kind: Any) -> tuple[Any, ...]:
+    """The members of a union, or the type itself."""
     return get_args(kind) if get_origin(kind) in {Union, UnionType} else (kind,)
 
 
-def _bare(kind: Any) -> Any:
+def bare(kind: Any) -> Any:
+    """A type without its limits."""
     return get_args(kind)[0] if get_origin(kind) is Annotated else kind
 
 
-def _container(options: tuple[Any, ...], origin: type) -> Any:
-    return next((option for option in options if get_origin(_bare(option)) is origin), None)
+def container(options: tuple[Any, ...], origin: type) -> Any:
+    """The list or map among `options`, None when there is none."""
+    return next((option for option in options if get_origin(bare(option)) is origin), None)
 
 
 def _shallow(option: Any, kind: Any) -> Any:
@@ -169,5 +177,6 @@ def _shallow(option: Any, kind: Any) -> Any:
 
 
 @lru_cache(maxsize=128)
-def _fields(struct: Any) -> tuple[msgspec.structs.FieldInfo, ...]:
+def fields(struct: Any) -> tuple[msgspec.structs.FieldInfo, ...]:
+    """The members of a struct."""
     return msgspec.structs.fields(struct)

@@ -478,3 +478,50 @@ def test_tier_that_may_not_send(tmp_path: Path) -> None:
             assert collector.rows() == []
 
     run(play())
+
+
+@pytest.mark.parametrize(
+    ("place", "pointer"),
+    [
+        (("payload",), "/payload/novelty"),
+        (("payload", "cart"), "/payload/cart/novelty"),
+        (("payload", "cart", "items", 0, "product"), "/payload/cart/items/0/product/novelty"),
+        (("context",), ""),
+        ((), ""),
+    ],
+)
+def test_strict_site_refuses_unknown_members(
+    place: tuple[str | int, ...], pointer: str, tmp_path: Path
+) -> None:
+    """With croct_strict a member that no schema knows is a 400 that names it, limit or not."""
+    product = {"productId": "1", "name": "Cup", "displayPrice": 3}
+    item = {"index": 0, "product": product, "quantity": 1, "total": 3}
+    cart = {"currency": "EUR", "items": [item], "total": 3, "lastUpdateTime": 1_795_000_000_000}
+
+    def beacon(identity: str) -> Sent:
+        sent = Croct().event(identity)
+        sent.body["payload"] = {"type": "cartViewed", "cart": cart}
+        return msgspec.convert(msgspec.to_builtins(sent), Sent)
+
+    def with_novelty() -> Sent:
+        sent = beacon("b")
+        target = sent.body
+        for step in place:
+            target = target[step]
+        target["novelty"] = 1
+        return sent
+
+    async def play() -> None:
+        config = example(tmp_path)
+        limits = msgspec.structs.replace(config.limits, croct_requests_per_minute=1)
+        config = with_site(msgspec.structs.replace(config, limits=limits), croct_strict=True)
+        async with running(tmp_path, config) as collector:
+            assert (await _send(collector, beacon("a"))).status == 204
+            answer = await _send(collector, with_novelty())
+            assert answer.status == 400
+            assert [v.get("path", "") for v in answer.json["violations"]] == [pointer]
+            assert len(collector.rows()) == 1
+        async with running(tmp_path / "tolerant") as collector:
+            assert (await _send(collector, with_novelty())).status == 204
+
+    run(play())
