@@ -83,6 +83,8 @@ class Service:
     async def start(self) -> Edge:
         """Open the store, build the rest. Raises `StorageError` or OSError."""
         config = self._config
+        # A start after a crash makes millions of objects that stay: not worth looking through.
+        gc.disable()
         self._loop = asyncio.get_running_loop()
         self._metrics = Metrics()
         self._store = await self._open_store()
@@ -126,9 +128,9 @@ class Service:
         self._ticker = self._loop.call_later(_TICK_S, self._tick)
         # What lives as long as the process need not be visited by every collection, and a request
         # leaves no cycles behind: collecting after every 700 allocations cost 4 to 8 %.
-        gc.collect()
         gc.freeze()
         gc.set_threshold(_GC_THRESHOLD)
+        gc.enable()
         _log.info("ready on http://%s:%d", config.server.host, config.server.port)
         return self._edge
 

@@ -87,7 +87,11 @@ class Files:
 
         On success `final` is whole and lasting; before, it does not exist.
         """
-        self.settle(temporary)
+        descriptor = os.open(temporary, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
         final.parent.mkdir(parents=True, exist_ok=True)
         temporary.rename(final)
         self.sync_folder(final.parent)
@@ -121,10 +125,11 @@ class Files:
         finally:
             os.close(descriptor)
 
-    def settle(self, path: Path) -> None:
-        """Force to disk what `path` holds."""
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    def write_again(self, path: Path, data: bytes, offset: int) -> None:
+        """Write bytes that `path` has already over themselves, and force them to disk."""
+        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         try:
+            Files.write(self, descriptor, data, offset)
             os.fsync(descriptor)
         finally:
             os.close(descriptor)

@@ -12,6 +12,8 @@ import queue
 import threading
 from collections.abc import Callable
 from datetime import date
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Final, Literal
 
@@ -208,7 +210,8 @@ class Store:
         actions = recovery.plan(states, found.parts, found.temporaries, found.strangers)
         recovery.apply(actions, self._directory, self._files, _log.warning)
         removed = {a.number for a in actions if isinstance(a, recovery.RemoveSegment)}
-        self._write_again([state for state in states if state.number not in removed])
+        if states and states[-1].number not in removed:
+            self._write_again(states[-1].number, data, scan.groups)
         waiting = [
             Sealed(s.number, s.date, s.rows, s.valid_bytes, wal / layout.segment_name(s.number))
             for s in states
@@ -216,21 +219,17 @@ class Store:
         ]
         return waiting, keys
 
-    def _write_again(self, kept: list[recovery.SegmentState]) -> None:
+    def _write_again(self, number: int, data: bytes, groups: tuple[segment.Group, ...]) -> None:
         """Make sure that the last group, which looks valid, is on disk and not only in memory.
 
         A run that ended in a failed sync leaves a last group that can be read but may never have
         reached the disk, and syncing the same pages again would claim success. From now on its
-        rows count as stored; so they are written anew. All groups before it were synced.
+        rows count as stored; so its bytes are written once more, where they are. Interrupted, that
+        changes nothing: they are the same bytes. All groups before it were synced.
         """
-        if kept and kept[-1].rows:
-            path = self._directory / layout.WAL / layout.segment_name(kept[-1].number)
-            try:
-                self._files.replace(path, self._files.read(path))
-            except OSError as error:
-                # A full disk must not keep the collector from starting; the least is to sync it.
-                _log.warning("the last segment could not be written anew: %s", error)
-                self._files.settle(path)
+        start = groups[-2].next if len(groups) > 1 else 0
+        path = self._directory / layout.WAL / layout.segment_name(number)
+        self._files.write_again(path, data[start : groups[-1].next], start)
 
     def _rebuild_keys(
         self, live: list[Part], tail_keys: list[tuple[bytes, int]], now_us: int
@@ -239,11 +238,13 @@ class Store:
         recent = [part for part in live if part.date >= day_of(since_us)]
         events = self._directory / layout.EVENTS
         for chunk in parquet.recent_keys([events / part.name for part in recent], since_us):
-            for key, time_us in chunk:
-                self.keys.add((key,), time_us)
-        for key, time_us in tail_keys:
-            if time_us > since_us:
-                self.keys.add((key,), time_us)
+            self._remember(chunk)
+        self._remember([(key, time_us) for key, time_us in tail_keys if time_us > since_us])
+
+    def _remember(self, accepted: list[tuple[bytes, int]]) -> None:
+        """Add keys with their times; those of one request share theirs."""
+        for time_us, run in groupby(accepted, key=itemgetter(1)):
+            self.keys.add([key for key, _ in run], time_us)
 
     # --- writing
 

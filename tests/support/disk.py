@@ -110,6 +110,13 @@ class FaultyFiles(Files):
         self._operate("replace")
         path.write_bytes(data)
 
+    def write_again(self, path: Path, data: bytes, offset: int) -> None:
+        """See Files."""
+        self._operate("write_again")
+        assert path.read_bytes()[offset : offset + len(data)] == data, "the same bytes"
+        super().write_again(path, data, offset)
+        self._synced[path] = path.stat().st_size
+
     def cut(self, path: Path, size: int, keep_in: Path) -> None:
         """See Files."""
         self._operate("cut")
