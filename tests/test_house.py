@@ -17,6 +17,7 @@ from tests.house.source import ROOT, Fault, Module, modules, stale, tracked
 PROTOCOLS = ("croct", "scanova", "zenovay")
 ENTRIES = {
     "collector.cli": "the command `collector`",
+    "collector.__main__": "`python -m collector`",
     "collector.logs": "named by the logging configuration it returns itself",
     "storage": "the surface of the engine",
 }

@@ -21,7 +21,6 @@ from typing import Any, Final, NamedTuple, Self
 
 import duckdb
 
-_MAIN: Final = "from collector.cli import main; main()"
 _EXAMPLE: Final = Path(__file__).parents[2] / "collector" / "config.example.toml"
 _POLL_S: Final = 0.02
 _LOG_TAIL_CHARS: Final = 4_000
@@ -316,7 +315,7 @@ class CollectorProcess:
 
 
 def _command(name: str, config: Path) -> list[str]:
-    return [sys.executable, "-c", _MAIN, name, "--config", str(config)]
+    return [sys.executable, "-m", "collector", name, "--config", str(config)]
 
 
 def _group_members(group: int) -> list[int]:
