@@ -167,6 +167,23 @@ def look(directory: Path) -> Found:
     )
 
 
+def make_names_last(found: Found, directory: Path, files: Files) -> None:
+    """Force to disk the names that a plan is about to rely on.
+
+    A process that was killed, without a loss of power, between giving a file its name and forcing
+    the folder leaves a name that can be seen and may yet be lost. A segment must not be removed
+    because of such a part, nor rows be called stored because of such a segment.
+    """
+    if not found.segments:
+        return
+    events = directory / layout.EVENTS
+    dates = {part.date for part in found.parts if part.last >= found.segments[0]}
+    for day in sorted(dates):
+        files.sync_folder((events / Part(day, 0, 0).name).parent)
+    files.sync_folder(events)
+    files.sync_folder(directory / layout.WAL)
+
+
 def apply(
     actions: Iterable[Action], directory: Path, files: Files, warn: Callable[[str], None]
 ) -> None:
@@ -217,6 +234,7 @@ def mend(directory: Path, files: Files, warn: Callable[[str], None], *, cuts: bo
     ]
     actions = plan(states, found.parts, found.temporaries, found.strangers)
     if cuts:
+        make_names_last(found, directory, files)
         rows = {state.number: state.rows for state in states}
         actions = [_cut_instead(action, rows) for action in actions]
         apply(actions, directory, files, warn)

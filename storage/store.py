@@ -207,6 +207,7 @@ class Store:
             state, scan = recovery.judge_bytes(number, data)
             states.append(state)
             keys += _keys_in(data, scan.groups)
+        recovery.make_names_last(found, self._directory, self._files)
         actions = recovery.plan(states, found.parts, found.temporaries, found.strangers)
         recovery.apply(actions, self._directory, self._files, _log.warning)
         removed = {a.number for a in actions if isinstance(a, recovery.RemoveSegment)}

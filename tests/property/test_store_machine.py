@@ -99,6 +99,15 @@ class StoreMachine(RuleBasedStateMachine):
         self.harness.crash()
         self.harness.open()
 
+    @rule(operation=st.sampled_from(["", "publish", "publish_sync", "remove", "sync_folder"]))
+    def kill(self, operation: str) -> None:
+        """The process ends at the worst line, the machine goes on; a crash may come later."""
+        self.harness.files.fail = lambda _n, name: io_error() if name == operation else None
+        self.harness.advance(1.5)
+        self.harness.kill()
+        self.harness.files.fail = lambda _n, _name: None
+        self.harness.open()
+
     @rule(at=st.integers(1, 12))
     def crash_in_recovery(self, at: int) -> None:
         """Lose power again while the start still repairs."""

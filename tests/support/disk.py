@@ -139,10 +139,14 @@ class FaultyFiles(Files):
         """See Files; `free` overrides it."""
         return super().free_bytes(folder) if self.free is None else self.free
 
+    def close_all(self) -> None:
+        """The process ends: its descriptors are closed, what it wrote stays where it is."""
+        for descriptor in list(self._paths):
+            self.close(descriptor)
+
     def crash(self) -> None:
         """Lose power: decide what became of everything that was not synced."""
-        for descriptor in list(self._paths):
-            os.close(descriptor)
+        self.close_all()
         for path in list(self._synced):
             if path.exists():
                 self._tear(path)
@@ -152,7 +156,7 @@ class FaultyFiles(Files):
         for path, data in self._removed.items():
             if not path.exists() and self._random.random() < 0.5:
                 path.write_bytes(data)
-        self._paths, self._synced = {}, {}
+        self._synced = {}
         self._created, self._removed = set(), {}
 
     def _tear(self, path: Path) -> None:

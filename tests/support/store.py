@@ -102,15 +102,21 @@ class Harness:
 
     def crash(self) -> None:
         """Lose power. Nothing of the process survives."""
-        store = self.store
-        if store is not None:
-            store._flush_thread.finish()
-            store._flush_thread.join()
-            store._commit._thread.shutdown()
-            self.loop.run_until_complete(asyncio.sleep(0))
-            os.close(store._lock)
-        self.store = None
+        if self.store is not None:
+            self.kill()
         self.files.crash()
+
+    def kill(self) -> None:
+        """End the process and nothing else: what it wrote can be seen, and is lost by a crash."""
+        store = self.store
+        assert store is not None
+        store._flush_thread.finish()
+        store._flush_thread.join()
+        store._commit._thread.shutdown()
+        self.loop.run_until_complete(asyncio.sleep(0))
+        os.close(store._lock)
+        self.store = None
+        self.files.close_all()
 
     def end(self) -> None:
         """Clean up after the test."""

@@ -179,6 +179,37 @@ def test_removal_of_a_torn_first_group_lasts(tmp_path: Path, seed: int) -> None:
     harness.end()
 
 
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("operation", ["publish_sync", "sync_folder"])
+def test_kill_before_a_name_lasts_then_loss_of_power(
+    tmp_path: Path, seed: int, operation: str
+) -> None:
+    """A start does not rely on a name that the killed process could not force to disk any more.
+
+    publish_sync: a part was renamed, its folder not synced; the segment must outlive that.
+    sync_folder: the name of a new segment; its rows count as seen from that start on.
+    """
+    harness = Harness(tmp_path / "data", seed)
+    harness.open()
+    if operation == "publish_sync":
+        assert harness.submit(1)
+    harness.files.fail = _fail(operation, io_error)
+    harness.advance(0)
+    harness.advance(1.5)
+    if operation == "sync_folder":
+        assert not harness.submit(1)
+    harness.kill()
+    harness.files.fail = lambda _n, _name: None
+    seen = harness.open().keys.seen((1).to_bytes(16, "big"), harness.now_us)
+    harness.files.fail = _fail("publish", io_error)
+    harness.crash()
+    harness.files.fail = lambda _n, _name: None
+    harness.open()
+    assert seen or operation == "sync_folder"
+    assert harness.readable() == ([1] if seen else [])
+    harness.end()
+
+
 def test_after_a_failed_sync_the_log_is_left_alone(harness: Harness) -> None:
     """Bytes nobody can judge are neither sealed nor flushed; the next start cuts them off."""
     harness.open()
