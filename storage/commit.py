@@ -59,13 +59,6 @@ class _Group:
         self.bytes = 0
 
 
-class CommitStats:
-    """What the metrics want to know; `observe` is replaced by whoever keeps histograms."""
-
-    def __init__(self) -> None:
-        self.observe: Callable[[float, int], None] = lambda _seconds, _rows: None
-
-
 class GroupCommit:
     """The queue in front of the log. Lives on one event loop."""
 
@@ -89,7 +82,8 @@ class GroupCommit:
         self._smoothed_s = 0.0
         self._uses_thread = False
         self._refusal: StorageError | None = None
-        self.stats = CommitStats()
+        # Called with seconds and rows after each group; replaced by whoever keeps histograms.
+        self.observe: Callable[[float, int], None] = lambda _seconds, _rows: None
         self.queue_bytes = 0
 
     @property
@@ -170,7 +164,7 @@ class GroupCommit:
         for on_done in group.done:
             on_done(is_durable)
         group.future.set_result(result)
-        self.stats.observe(seconds, group.rows)
+        self.observe(seconds, group.rows)
         self._smoothed_s += (seconds - self._smoothed_s) / 8
         if self._smoothed_s > _SLOW_S:
             self._uses_thread = True

@@ -276,7 +276,7 @@ class Store:
 
     def observe_commits(self, observe: Callable[[float, int], None]) -> None:
         """Have `observe(seconds, rows)` called after each group."""
-        self._commit.stats.observe = observe
+        self._commit.observe = observe
 
     # --- upkeep
 

@@ -75,11 +75,6 @@ class Wal:
         """Bytes in the segment being written."""
         return self._open.size if self._open else 0
 
-    @property
-    def open_number(self) -> int:
-        """Number of the segment being written, 0 when there is none."""
-        return self._open.number if self._open else 0
-
     def commit(self, day: date, lines: bytes, rows: int) -> int:
         """Write `lines` as one group and force it to disk; returns the segment's number.
 
