@@ -44,6 +44,7 @@ from storage import (
     Row,
     StorageError,
     Store,
+    Unavailable,
     encode,
     make_key,
     make_scope,
@@ -84,7 +85,7 @@ class Pipeline:
         self._now_us = now_us
         self._body_bytes_max = body_bytes_max
         self._quarantine = quarantine
-        self._dedup = Dedup(store.keys)
+        self._dedup = Dedup(store.keys, store.warm)
         self._scopes: dict[tuple[str, str], bytes] = {}  # as many as sites times protocols
 
     async def ingest(
@@ -191,8 +192,9 @@ class Pipeline:
             rows.append(row)
         if not rows:
             return list(batch.items)  # type: ignore[arg-type]  # refusals only
-        while not isinstance(verdicts := self._dedup.find(keys, now_us), list):
-            await verdicts
+        verdicts = await self._verdicts(keys, now_us)
+        if isinstance(verdicts, Refusal):
+            return verdicts
         refusal = await self._commit(endpoint, rows, keys, verdicts, now_us)
         if refusal is not None:
             return refusal
@@ -203,6 +205,17 @@ class Pipeline:
             else (Verdict.DUPLICATE if next(repeats) else Verdict.ACCEPTED)
             for item in batch.items
         ]
+
+    async def _verdicts(self, keys: list[bytes | None], now_us: int) -> list[bool] | Refusal:
+        """Which keys are repeats. Whoever goes on with the answer must not await before it does."""
+        tries = 0
+        try:
+            while not isinstance(found := self._dedup.find(keys, now_us, tries), list):
+                await found
+                tries += 1
+        except Unavailable as error:
+            return _unavailable(error)
+        return found
 
     def _hash(self, client: str | None, now_us: int) -> str:
         return self._hasher.hash(client, now_us // _DAY_US, self._salt.of(now_us))

@@ -13,7 +13,7 @@ from storage.errors import (
     Unavailable,
 )
 from storage.files import Files
-from storage.keyindex import KeyIndex, make_key, make_scope
+from storage.keyindex import ColdKeys, KeyIndex, make_key, make_scope
 from storage.query import Lake, QueryError
 from storage.schema import COLUMNS, Column, Row, encode
 from storage.store import Settings, Store, day_of
@@ -21,6 +21,7 @@ from storage.store import Settings, Store, day_of
 __all__ = [
     "COLUMNS",
     "Closed",
+    "ColdKeys",
     "Column",
     "Commit",
     "Corruption",

@@ -44,7 +44,8 @@ class Receipt(msgspec.Struct, frozen=True):
 Result = Receipt | StorageError
 # Shared by everyone whose lines are in the group: await it, never cancel it.
 Commit = asyncio.Future[Result]
-OnDone = Callable[[bool], None]
+# Given the receipt, or None when there is none.
+OnDone = Callable[[Receipt | None], None]
 
 
 class _Group:
@@ -156,13 +157,13 @@ class GroupCommit:
 
     def _finish(self, group: _Group, result: Result, seconds: float) -> None:
         self.queue_bytes -= group.bytes
-        is_durable = isinstance(result, Receipt)
+        receipt = result if isinstance(result, Receipt) else None
         if isinstance(result, StorageError):
             if isinstance(result, SyncFailed):
                 self._refusal = result
             self._on_failure(result)
         for on_done in group.done:
-            on_done(is_durable)
+            on_done(receipt)
         group.future.set_result(result)
         self.observe(seconds, group.rows)
         self._smoothed_s += (seconds - self._smoothed_s) / 8

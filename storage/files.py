@@ -51,7 +51,7 @@ class Files:
         """Create `path`, which must not exist, for writing; lasting once its folder is synced."""
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE)
 
-    def write(self, descriptor: int, data: bytes, offset: int) -> None:
+    def write(self, descriptor: int, data: bytes | memoryview, offset: int) -> None:
         """Hand all of `data` to the system at `offset`; it may not be on disk yet."""
         view = memoryview(data)
         while view:
@@ -141,6 +141,39 @@ class Files:
     def read(self, path: Path) -> bytes:
         """All bytes of `path`."""
         return path.read_bytes()
+
+    def open_for_reading(self, path: Path) -> int:
+        """A descriptor to read `path` with, whatever becomes of its name; for `close`."""
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def size(self, descriptor: int) -> int:
+        """How many bytes the file has."""
+        return os.fstat(descriptor).st_size
+
+    def read_at(self, descriptor: int, size: int, offset: int) -> bytes:
+        """`size` bytes at `offset`, fewer at the end of the file; may wait for the disk."""
+        chunks = []
+        while size and (chunk := os.pread(descriptor, size, offset)):
+            chunks.append(chunk)
+            size -= len(chunk)
+            offset += len(chunk)
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def read_cached(self, descriptor: int, size: int, offset: int) -> bytes | None:
+        """`size` bytes at `offset` if the system has them in memory, else None.
+
+        Where the system cannot tell (a kernel or file system without `RWF_NOWAIT`) it waits.
+        """
+        buffer = bytearray(size)
+        try:
+            count = os.preadv(descriptor, [buffer], offset, os.RWF_NOWAIT)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            if error.errno != errno.EOPNOTSUPP:
+                raise
+            return self.read_at(descriptor, size, offset)
+        return bytes(buffer) if count == size else None
 
     def probe(self, folder: Path) -> None:
         """Find out whether `folder` takes new bytes: write and sync a small file, remove it."""

@@ -1,25 +1,48 @@
 """The keys of the last 24 hours: which events were accepted before.
 
-An exact table in memory, rebuilt at start from the rows themselves, so that "stored" and "seen" are
-one fact. Rules:
+Three tiers, of which `collector/dedup.py` holds the first: keys in flight. Here are the other two:
 
-1. A key is seen from the time of its first acceptance until `window_us` later, to the microsecond.
-2. A key is added only after its row is on disk (`collector/dedup.py` holds those in between).
-3. Memory is bounded by `keys_max`: beyond it the oldest keys are forgotten, and counted.
-4. Expiry is done in small steps, never in one long pause.
+- **generations**, exact tables of the newest keys with their times, in memory;
+- **runs**, sorted keys on disk behind Bloom filters. One that holds the keys of whole segments, the
+  rows of which are in parts, is *published*; others are *loose*, and are forgotten at a crash,
+  because the rows say the same.
+
+Rules:
+
+1. A key is seen from the time of its acceptance until `window_us` later, to the microsecond.
+2. A filter alone never makes a repeat: all 16 bytes are compared, in a block with a right checksum.
+3. A key is added only after its row is on disk, and before any row of a later segment.
+4. Nothing here waits for the disk. What takes long is a `Task` of `keyupkeep`, done elsewhere.
+5. Memory is bounded: generations by `is_full`, runs by `keys_max`, beyond which the oldest run is
+   dropped and its keys are counted as `forgotten`.
 
 Not thread-safe: one caller at a time.
 """
 
-from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
+import msgspec
+import numpy as np
 import xxhash
 
+from storage import keyfilter
+from storage.errors import Unavailable
+from storage.keyfilter import CHOOSING_BITS
+from storage.keyrun import ColdBlock, DamagedRun, Run, split, words_of
+from storage.layout import KeyRun
+
 WINDOW_US: Final = 24 * 3600 * 1_000_000
-# One span is the unit of expiry: small enough to be dropped within a millisecond.
-_SPAN_KEYS: Final = 2_000
+# When a generation has so many keys, or is so old, it is written at the end of a segment. Small
+# enough for tables to grow and go without a pause; the age bounds what a start must read again.
+GENERATION_KEYS: Final = 65_536
+GENERATION_US: Final = 10 * 60 * 1_000_000
+# So many times that, and it is written before its segment ends.
+_LOOSE_FACTOR: Final = 4
+# More keys than this in memory, and writing them does not keep up: about 260 MB.
+_HELD_KEYS_MAX: Final = 2_000_000
+# From here on arrays cost less than one look-up after the other.
+_ARRAYS_FROM: Final = 24
 
 
 def make_scope(*parts: bytes) -> bytes:
@@ -35,63 +58,218 @@ def make_key(scope: bytes, identity: bytes) -> bytes:
     return xxhash.xxh3_128_digest(scope + identity)
 
 
+class ColdKeys(Exception):
+    """The answer depends on blocks that are not in memory: `load`, then ask again."""
+
+    def __init__(self, blocks: list[ColdBlock]) -> None:
+        super().__init__()
+        self._blocks = blocks
+
+    def load(self) -> None:
+        """Read the blocks; may wait for the disk, may run on any thread."""
+        for cold in self._blocks:
+            try:
+                cold.run.warm(cold.block)
+            except (DamagedRun, OSError):
+                continue  # whoever asks again is told
+
+
+class KeysDamaged(Unavailable):
+    """Whether these events are repeats cannot be told until a run was made again from the rows."""
+
+
+class Generation(msgspec.Struct):
+    """Keys with their times, while they are in memory.
+
+    `last`: with it all keys of the segments up to that number are written; None: the last segment
+    goes on. `is_queued`: a task writes it.
+    """
+
+    table: dict[bytes, int]
+    began_us: int = 0
+    last: int | None = None
+    is_queued: bool = False
+
+
+class LooseRun(msgspec.Struct):
+    """A written generation that is not published yet; `last` as in `Generation`."""
+
+    run: Run
+    last: int | None
+
+
+class PublishedRun(msgspec.Struct, frozen=True):
+    """A run and which segments it covers."""
+
+    name: KeyRun
+    run: Run
+
+
 class KeyIndex:
-    """Exact set of 16-byte keys with the time each was first accepted, in microseconds."""
+    """Keys of 16 bytes with the time each was accepted, in microseconds."""
 
     def __init__(self, *, keys_max: int, window_us: int = WINDOW_US) -> None:
-        self._window_us = window_us
-        self._keys_max = keys_max
-        self._times: dict[bytes, int] = {}
-        # Keys in order of addition, in spans; a span's time is that of its newest key.
-        self._spans: deque[tuple[int, list[bytes]]] = deque()
+        self.window_us = window_us
+        self.keys_max = keys_max
+        self.generation_keys = max(1, min(GENERATION_KEYS, keys_max // 8))
+        self.active = Generation({})
+        self.frozen: list[Generation] = []  # oldest first
+        self.loose: list[LooseRun] = []  # oldest first, all older than `frozen`
+        self.published: list[PublishedRun] = []  # oldest first, all older than `loose`
         self.forgotten = 0
+        self._segment = 0  # of the newest key
+        self.refresh()
+
+    # --- sizes
 
     def __len__(self) -> int:
-        return len(self._times)
+        """Keys held; those out of the window count until their run is dropped."""
+        return self._held + sum(run.keys for run in self._runs)
 
-    def seen(self, key: bytes, now_us: int) -> bool:
-        """Whether `key` was accepted less than `window_us` before `now_us`."""
-        time_us = self._times.get(key)
-        return time_us is not None and now_us - time_us < self._window_us
+    @property
+    def is_full(self) -> bool:
+        """More keys are in memory than there should be: no more can be taken at present."""
+        return self._held > _HELD_KEYS_MAX
 
-    def add(self, keys: Sequence[bytes], now_us: int) -> None:
-        """Remember `keys` as accepted at `now_us`; a key still in its window keeps its time."""
-        times = self._times
-        for key in keys:
-            before = times.get(key)
-            if before is None or now_us - before >= self._window_us:
-                times[key] = now_us
-        self._append(keys, now_us)
-        if len(times) > self._keys_max:
-            self._forget()
+    @property
+    def runs(self) -> int:
+        """How many runs a look-up asks."""
+        return len(self._runs)
 
-    def expire(self, now_us: int, spans_max: int = 10) -> int:
-        """Drop keys whose window has passed, at most `spans_max` spans; returns how many."""
-        before = len(self._times)
-        for _ in range(spans_max):
-            if not self._spans or now_us - self._spans[0][0] < self._window_us:
-                break
-            self._drop_span(now_us - self._window_us)
-        return before - len(self._times)
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of filters and fences; tables take about 130 bytes a key on top."""
+        return sum(run.memory_bytes for run in self._runs)
 
-    def _append(self, keys: Sequence[bytes], now_us: int) -> None:
-        if self._spans and len(self._spans[-1][1]) < _SPAN_KEYS:
-            time_us, span = self._spans[-1]
-            span += keys
-            # A clock that stepped back must not make the span look older than its newest key.
-            self._spans[-1] = (max(time_us, now_us), span)
-        elif keys:
-            self._spans.append((now_us, list(keys)))
+    @property
+    def disk_bytes(self) -> int:
+        """Bytes of the files."""
+        return sum(run.bytes for run in self._runs)
 
-    def _drop_span(self, newest_us: int) -> None:
-        """Remove the oldest span's keys that were accepted at `newest_us` or before."""
-        times = self._times
-        for key in self._spans.popleft()[1]:
-            if times.get(key, newest_us + 1) <= newest_us:
-                del times[key]
+    @property
+    def _held(self) -> int:
+        return len(self.active.table) + sum(len(one.table) for one in self.frozen)
 
-    def _forget(self) -> None:
-        while len(self._times) > self._keys_max and len(self._spans) > 1:
-            before = len(self._times)
-            self._drop_span(self._spans[0][0])
-            self.forgotten += before - len(self._times)
+    # --- looking up
+
+    def seen(self, keys: Sequence[bytes], now_us: int, *, waits: bool = False) -> list[bool]:
+        """For each key whether it was accepted less than `window_us` before `now_us`.
+
+        Raises `ColdKeys` unless `waits`, and `KeysDamaged`.
+        """
+        since_us = now_us - self.window_us
+        try:
+            if len(keys) == 1:
+                return [self._is_seen(keys[0], since_us, waits)]
+            if len(keys) < _ARRAYS_FROM:
+                return [self._is_seen(key, since_us, waits) for key in keys]
+            return self._are_seen(keys, since_us, waits)
+        except ColdBlock as cold:
+            raise ColdKeys([cold]) from None
+        except DamagedRun as damaged:
+            self.mark_damaged(damaged)
+            raise KeysDamaged(str(damaged)) from damaged
+
+    def _is_seen(self, key: bytes, since_us: int, waits: bool) -> bool:
+        for table in self._tables:
+            if key in table:
+                return table[key] > since_us
+        choice, mask = keyfilter.probe_of(key)
+        for words, count, run in self._probes:
+            if words[choice * count >> CHOOSING_BITS] & mask == mask:
+                time_us = run.find(*words_of(key), waits=waits)
+                if time_us is not None and time_us > since_us:
+                    return True
+        return False
+
+    def _are_seen(self, keys: Sequence[bytes], since_us: int, waits: bool) -> list[bool]:
+        times: list[int | None] = [None] * len(keys)
+        for table in self._tables:
+            if table:
+                found = map(table.get, keys)
+                times = [new if old is None else old for old, new in zip(times, found, strict=True)]
+        verdicts = [time_us is not None and time_us > since_us for time_us in times]
+        unknown = [index for index, time_us in enumerate(times) if time_us is None]
+        if unknown and self._runs:
+            self._ask_runs([keys[index] for index in unknown], unknown, verdicts, since_us, waits)
+        return verdicts
+
+    def _ask_runs(
+        self,
+        keys: list[bytes],
+        places: list[int],
+        verdicts: list[bool],
+        since_us: int,
+        waits: bool,
+    ) -> None:
+        """Set the verdicts at `places` of `keys` that are in runs."""
+        high, low = split(b"".join(keys))
+        choices, masks = keyfilter.choices_of(high), keyfilter.masks_of(low)
+        cold: list[ColdBlock] = []
+        for run in self._runs:
+            words = run.filter.take(keyfilter.places(choices, run.filter_words))
+            for index in np.flatnonzero(words & masks == masks).tolist():
+                try:
+                    time_us = run.find(int(high[index]), int(low[index]), waits=waits)
+                except ColdBlock as block:
+                    cold.append(block)
+                    continue
+                if time_us is not None and time_us > since_us:
+                    verdicts[places[index]] = True
+        if cold:
+            raise ColdKeys(cold)
+
+    # --- adding
+
+    def add(self, keys: Sequence[bytes], now_us: int, segment: int) -> None:
+        """Remember `keys`, which are not seen, as accepted at `now_us` with rows of `segment`.
+
+        Segments never go back. A generation that is large or old ends where its segment does.
+        """
+        if segment > self._segment:
+            self.turn(now_us, segment - 1)
+            self._segment = segment
+        table = self.active.table
+        if not table:
+            self.active.began_us = now_us
+        if len(keys) == 1:
+            table[keys[0]] = now_us
+        else:
+            table.update(dict.fromkeys(keys, now_us))
+        if len(table) >= self.generation_keys * _LOOSE_FACTOR:
+            self.freeze(None)
+
+    def turn(self, now_us: int, complete: int) -> None:
+        """All keys of the segments up to `complete` were added: end the generation if it is due."""
+        if complete < self._segment:
+            return
+        active = self.active
+        is_old = now_us - active.began_us >= GENERATION_US
+        if not active.table or len(active.table) >= self.generation_keys or is_old:
+            self.freeze(complete)
+
+    def freeze(self, last: int | None) -> None:
+        """End the generation, whatever its size; `last` as in `Generation`."""
+        if self.active.table:
+            self.active.last = last
+            self.frozen.append(self.active)
+            self.active = Generation({})
+            self.refresh()
+        elif last is not None and (newest := (self.frozen or self.loose or [None])[-1]):
+            # What was written before its segment ended is complete with it.
+            newest.last = last
+
+    # --- what tasks change
+
+    def refresh(self) -> None:
+        """Take note of changed generations and runs."""
+        runs = [*(one.run for one in self.published), *(one.run for one in self.loose)]
+        self._runs = runs
+        self._probes = [(run.filter_view, run.filter_words, run) for run in reversed(runs)]
+        self._tables = [self.active.table, *(one.table for one in reversed(self.frozen))]
+
+    def mark_damaged(self, damaged: DamagedRun) -> None:
+        """Have the run that an error tells of made again."""
+        for run in self._runs:
+            if run.path == damaged.path:
+                run.is_damaged = True

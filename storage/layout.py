@@ -5,7 +5,7 @@ Names are the only state there is. Rules:
 1. Segment n becomes part n-n; joining makes part a-b out of consecutive parts of one date.
 2. A segment is done when a part of its date covers its number. A part is dead when a wider part of
    its date covers it.
-3. The next segment number is one more than any number seen in a segment or part name.
+3. The next segment number is one more than any number seen in the name of a segment, part or run.
 4. One segment belongs to one UTC date; dates never step back as numbers grow.
 """
 
@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -23,13 +23,16 @@ STATE: Final = "state"
 # Files under construction live here, outside every glob over `events`.
 TEMPORARY: Final = "tmp"
 QUARANTINE: Final = "quarantine"
-FOLDERS: Final = (WAL, EVENTS, STATE, TEMPORARY, QUARANTINE)
+KEYS: Final = "keys"
+FOLDERS: Final = (WAL, EVENTS, KEYS, STATE, TEMPORARY, QUARANTINE)
 LOCK: Final = "lock"
 VIEWS: Final = "views.sql"
 
 _SEGMENT: Final = re.compile(r"(\d{12})\.ndjson")
 _PART: Final = re.compile(r"part-(\d{12})-(\d{12})\.parquet")
 _PARTITION: Final = re.compile(r"date=(\d{4}-\d{2}-\d{2})")
+_RUN: Final = re.compile(r"run-(\d{12})-(\d{12})\.keys")
+_EXPIRED: Final = re.compile(r"expired-(\d{12})")
 
 
 class Part(msgspec.Struct, frozen=True, order=True):
@@ -47,6 +50,43 @@ class Part(msgspec.Struct, frozen=True, order=True):
     def covers(self, other: "Part") -> bool:
         """Whether all rows of `other` are in here."""
         return self.date == other.date and self.first <= other.first and other.last <= self.last
+
+
+class KeyRun(msgspec.Struct, frozen=True, order=True):
+    """One file of keys: it holds those of all rows of segments `first` to `last`."""
+
+    first: int
+    last: int
+
+    @property
+    def name(self) -> str:
+        """File name below the keys folder."""
+        return f"run-{self.first:012d}-{self.last:012d}.keys"
+
+    def covers(self, other: "KeyRun") -> bool:
+        """Whether all keys of `other` are in here."""
+        return self.first <= other.first and other.last <= self.last
+
+
+_Range = TypeVar("_Range", Part, KeyRun)
+
+
+def expired_name(last: int) -> str:
+    """File name that says: all keys of the segments up to `last` are out of the window."""
+    return f"expired-{last:012d}"
+
+
+def maybe_run(name: str) -> KeyRun | None:
+    """The run called `name`, None when it is no run's name."""
+    match = _RUN.fullmatch(name)
+    run = KeyRun(int(match[1]), int(match[2])) if match else None
+    return run if run and run.first <= run.last else None
+
+
+def maybe_expired(name: str) -> int | None:
+    """The number in an `expired_name`, None when it is none."""
+    match = _EXPIRED.fullmatch(name)
+    return int(match[1]) if match else None
 
 
 def segment_name(number: int) -> str:
@@ -76,11 +116,20 @@ def maybe_part(path: str) -> Part | None:
 
 def live_parts(parts: Iterable[Part]) -> list[Part]:
     """The parts that no other part covers, by date and number."""
-    live: list[Part] = []
-    # Widest first among those that start alike, so that whatever covers a part comes before it.
-    for part in sorted(parts, key=lambda p: (p.date, p.first, -p.last)):
-        if not live or not live[-1].covers(part):
-            live.append(part)
+    return _not_covered(sorted(parts, key=lambda part: (part.date, part.first, -part.last)))
+
+
+def live_runs(runs: Iterable[KeyRun]) -> list[KeyRun]:
+    """The runs that no other run covers, by number."""
+    return _not_covered(sorted(runs, key=lambda run: (run.first, -run.last)))
+
+
+def _not_covered(ranges: Iterable[_Range]) -> list[_Range]:
+    """Those that none before them covers; the widest come first among those that start alike."""
+    live: list[_Range] = []
+    for one in ranges:
+        if not live or not live[-1].covers(one):
+            live.append(one)
     return live
 
 
@@ -90,9 +139,13 @@ def is_covered(number: int, day: date, parts: Iterable[Part]) -> bool:
     return any(part.covers(segment) for part in parts)
 
 
-def next_number(segments: Iterable[int], parts: Iterable[Part]) -> int:
-    """The number the next segment gets: above every number ever seen (rule 3)."""
-    return max([0, *segments, *(part.last for part in parts)]) + 1
+def next_number(segments: Iterable[int], parts: Iterable[Part], keys: Iterable[int] = ()) -> int:
+    """The number the next segment gets: above every number ever seen (rule 3).
+
+    `keys`: numbers in the names of runs. Parts may have been moved away; were their numbers given
+    again, the run that covers them would be taken to know the new rows.
+    """
+    return max([0, *segments, *(part.last for part in parts), *keys]) + 1
 
 
 def list_parts(events: Path) -> list[Part]:

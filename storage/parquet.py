@@ -9,11 +9,15 @@ from pathlib import Path
 
 import duckdb
 
+from storage.errors import StorageError
+from storage.keyrun import Keys
 from storage.schema import COLUMNS
 
 # A line holds one row; the largest comes from one event that fills a request body.
 LINE_BYTES_MAX = 32 * 1024 * 1024
-_KEYS_PER_FETCH = 50_000
+# Of Parquet, at about 70 bytes a row; a row gives 24 bytes of keys.
+_BYTES_AT_ONCE = 64 * 1024 * 1024
+_FILES_AT_ONCE = 500
 
 
 def connect(*, threads: int, memory_limit_mb: int = 512) -> duckdb.DuckDBPyConnection:
@@ -72,23 +76,38 @@ class ParquetWriter:
         self._connection.close()
 
 
-def recent_keys(parts: Sequence[Path], since_us: int) -> Iterator[list[tuple[bytes, int]]]:
-    """Keys accepted after `since_us`, with their times, oldest part first, in chunks.
+def recent_keys(parts: Sequence[Path], since_us: int) -> Iterator[Keys]:
+    """Keys of rows accepted after `since_us`, in pieces; Raises `StorageError`.
 
     Repeats that were stored again are left out: they do not open a window of their own.
     """
-    if not parts:
-        return
-    listed = ", ".join(quote(path) for path in parts)
     connection = connect(threads=2)
     try:
-        connection.execute(
-            "SELECT unhex(dedup_key), epoch_us(received_time) "  # noqa: S608
-            f"FROM read_parquet([{listed}], hive_partitioning = false) "
-            "WHERE is_duplicate = 0 AND dedup_key IS NOT NULL "
-            f"AND received_time > make_timestamptz({since_us})"
-        )
-        while rows := connection.fetchmany(_KEYS_PER_FETCH):
-            yield rows
+        for group in _groups(parts):
+            listed = ", ".join(quote(path) for path in group)
+            columns = connection.execute(
+                "SELECT ('0x' || dedup_key[1:16])::UBIGINT AS high, "  # noqa: S608
+                "('0x' || dedup_key[17:])::UBIGINT AS low, epoch_us(received_time) AS times "
+                f"FROM read_parquet([{listed}], hive_partitioning = false) "
+                "WHERE is_duplicate = 0 AND dedup_key IS NOT NULL "
+                f"AND received_time > make_timestamptz({since_us})"
+            ).fetchnumpy()
+            yield Keys(columns["high"], columns["low"], columns["times"])
+    except (duckdb.Error, OSError) as error:
+        raise StorageError(f"the keys of rows cannot be read: {error}") from error
     finally:
         connection.close()
+
+
+def _groups(parts: Sequence[Path]) -> Iterator[list[Path]]:
+    """Files to be read at once: few enough for their keys to fit into memory."""
+    group: list[Path] = []
+    size = 0
+    for path in parts:
+        group.append(path)
+        size += path.stat().st_size
+        if size >= _BYTES_AT_ONCE or len(group) >= _FILES_AT_ONCE:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group

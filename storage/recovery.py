@@ -25,7 +25,7 @@ import msgspec
 from storage import layout, segment
 from storage.errors import Corruption, StorageError
 from storage.files import Files
-from storage.layout import Part
+from storage.layout import KeyRun, Part
 
 HINT = (
     "Nothing was changed. `collector inspect-log` shows what can still be read; "
@@ -138,12 +138,14 @@ class Found(msgspec.Struct):
     parts: list[Part]
     temporaries: list[str]
     strangers: list[str]
+    runs: list[KeyRun] = []
+    expired: list[int] = []
 
 
 def look(directory: Path) -> Found:
     """List `directory`; reads names only."""
-    wal, events, temporary = (
-        directory / name for name in (layout.WAL, layout.EVENTS, layout.TEMPORARY)
+    wal, events, keys, temporary = (
+        directory / name for name in (layout.WAL, layout.EVENTS, layout.KEYS, layout.TEMPORARY)
     )
     unfinished = [*temporary.iterdir(), *directory.glob("*.tmp"), *directory.glob("*/*.tmp")]
     temporaries = sorted({str(path.relative_to(directory)) for path in unfinished})
@@ -159,11 +161,21 @@ def look(directory: Path) -> Found:
         for path in sorted(events.glob("*/*"))
         if layout.maybe_part(str(path.relative_to(events))) is None
     ]
+    names = sorted(path.name for path in keys.iterdir()) if keys.is_dir() else []
+    runs = [layout.maybe_run(name) for name in names]
+    expired = [layout.maybe_expired(name) for name in names]
+    strangers += [
+        f"{layout.KEYS}/{name}"
+        for name, run, mark in zip(names, runs, expired, strict=True)
+        if run is None and mark is None and not name.endswith(".tmp")
+    ]
     return Found(
         segments=layout.list_segments(wal),
         parts=layout.list_parts(events),
         temporaries=temporaries,
         strangers=strangers,
+        runs=[run for run in runs if run is not None],
+        expired=[mark for mark in expired if mark is not None],
     )
 
 

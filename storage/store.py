@@ -1,37 +1,34 @@
 """The façade of the engine: open, submit, look a key up, keep small state, close.
 
-Opening: lock the directory, recover, rebuild the key index, start the flusher's thread. Closing:
-decide what is enqueued, seal, flush, unlock. Being killed at any point is no worse than closing.
-Lives on one event loop; only the flusher's thread runs beside it.
+Opening: lock the directory, recover, open the key index, start the threads. Closing: decide what is
+enqueued, seal, flush, write the keys, unlock. Being killed at any point is no worse than closing.
+Lives on one event loop; only the threads of `upkeep` run beside it.
 """
 
 import asyncio
 import logging
 import os
-import queue
-import threading
 from collections.abc import Callable
 from datetime import date
-from itertools import groupby
-from operator import itemgetter
 from pathlib import Path
 from typing import Final, Literal
 
 import msgspec
 
-from storage import layout, parquet, recovery, segment, views
+from storage import keyrecovery, layout, recovery, segment, views
 from storage.commit import Commit, GroupCommit, OnDone
-from storage.errors import FlushFailed, StorageError, SyncFailed
+from storage.errors import FlushFailed, QueueFull, StorageError, SyncFailed
 from storage.files import Files
 from storage.flusher import Flusher
 from storage.health import DiskHealth
-from storage.keyindex import WINDOW_US, KeyIndex
+from storage.keyindex import ColdKeys, KeyIndex
+from storage.keyrun import Keys
+from storage.keytasks import KeyFiles, Task
 from storage.layout import Part
+from storage.upkeep import FlushThread, KeyThread
 from storage.wal import Sealed, Wal
 
 _log: Final = logging.getLogger("collector.storage")
-# After a failed flush: doubled from the first to the last.
-_FLUSH_RETRY_S: Final = (1.0, 30.0)
 _DAY_US: Final = 24 * 3600 * 1_000_000
 _EPOCH_ORDINAL: Final = date(1970, 1, 1).toordinal()
 
@@ -45,65 +42,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     segment_bytes_max: int = 67_108_864
     queue_bytes_max: int = 67_108_864
     disk_free_bytes_min: int = 0
-    keys_max: int = 5_000_000
-
-
-class _KeyLine(msgspec.Struct):
-    """The members of a row line that the key index needs."""
-
-    received_time: int = 0
-    dedup_key: str | None = None
-    is_duplicate: int = 0
-
-
-_key_decoder: Final = msgspec.json.Decoder(_KeyLine)
-
-
-class _FlushThread(threading.Thread):
-    """Flushes sealed segments in order; a failed one is tried again until the end."""
-
-    def __init__(
-        self,
-        flusher: Flusher,
-        monotonic_s: Callable[[], float],
-        report: Callable[[Sealed, Part | FlushFailed, float], None],
-    ) -> None:
-        super().__init__(name="flusher", daemon=True)
-        self._flusher = flusher
-        self._monotonic_s = monotonic_s
-        self._report = report
-        self._queue: queue.SimpleQueue[Sealed | None] = queue.SimpleQueue()
-        self._stopping = threading.Event()
-
-    def put(self, sealed: Sealed) -> None:
-        """Flush `sealed` after all that were put before."""
-        self._queue.put(sealed)
-
-    def finish(self) -> None:
-        """Flush what was put, trying each once more at most, then end."""
-        self._stopping.set()
-        self._queue.put(None)
-
-    def run(self) -> None:
-        """Until `finish`."""
-        while (sealed := self._queue.get()) is not None:
-            pause_s, pause_s_max = _FLUSH_RETRY_S
-            while not self._flush(sealed):
-                if self._stopping.is_set():
-                    return  # the segment stays and is flushed after the next start
-                self._stopping.wait(pause_s)
-                pause_s = min(2 * pause_s, pause_s_max)
-        self._flusher.close()
-
-    def _flush(self, sealed: Sealed) -> bool:
-        started_s = self._monotonic_s()
-        outcome: Part | FlushFailed
-        try:
-            outcome = self._flusher.flush(sealed)
-        except FlushFailed as error:
-            outcome = error
-        self._report(sealed, outcome, self._monotonic_s() - started_s)
-        return isinstance(outcome, Part)
+    keys_max: int = 1_000_000_000
 
 
 class Store:
@@ -130,10 +69,10 @@ class Store:
             free_bytes_min=settings.disk_free_bytes_min,
             monotonic_s=monotonic_s,
         )
-        self._has_told_of_forgetting = False
         self._open_since_s: float | None = None
         self._waiting: dict[int, Sealed] = {}  # sealed, not yet in a part
         self.keys = KeyIndex(keys_max=settings.keys_max)
+        self._key_disk = KeyFiles(settings.directory, files)
         self.parts = 0
         self.flush_failures = 0
         self.on_flushed: Callable[[float], None] = lambda _seconds: None
@@ -167,16 +106,28 @@ class Store:
 
     def _start(self, now_us: int) -> None:
         found = recovery.look(self._directory)
-        waiting, tail_keys = self._recover(found)
+        waiting, logged = self._recover(found)
         live = layout.live_parts(found.parts)
-        self._rebuild_keys(live, tail_keys, now_us)
+        number = layout.next_number(
+            found.segments, found.parts, [*(run.last for run in found.runs), *found.expired]
+        )
+        self._key_upkeep = keyrecovery.open_index(
+            self.keys,
+            self._key_disk,
+            runs=found.runs,
+            expired=found.expired,
+            parts=[part for part in live if part.date >= day_of(now_us - self.keys.window_us)],
+            logged=logged,
+            complete=number - 1,
+            now_us=now_us,
+        )
         # A clock that was once far ahead must not hold the partition there for ever.
         dates = [*(part.date for part in live), *(sealed.date for sealed in waiting)]
         believed = [day for day in dates if day <= day_of(now_us + _DAY_US)]
         self._wal = Wal(
             self._directory / layout.WAL,
             self._files,
-            next_number=layout.next_number(found.segments, found.parts),
+            next_number=number,
             latest_date=max([date.min, *believed]),
             segment_bytes_max=self._settings.segment_bytes_max,
             durability=self._settings.durability,
@@ -189,24 +140,27 @@ class Store:
         )
         self.parts = len(live)
         self._loop = asyncio.get_running_loop()
-        self._flush_thread = _FlushThread(
+        self._flush_thread = FlushThread(
             Flusher(self._directory, self._files), self._monotonic_s, self._report_flush
         )
+        self._key_thread = KeyThread(self._key_disk, self._report_keys)
         self._write_views()
         self.health.check()
         self._flush_thread.start()
+        self._key_thread.start()
         for sealed in waiting:
             self._enqueue(sealed)
 
-    def _recover(self, found: recovery.Found) -> tuple[list[Sealed], list[tuple[bytes, int]]]:
+    def _recover(self, found: recovery.Found) -> tuple[list[Sealed], list[Keys]]:
+        """What is to be flushed, and the keys in it."""
         wal = self._directory / layout.WAL
         states: list[recovery.SegmentState] = []
-        keys: list[tuple[bytes, int]] = []
+        keys: dict[int, Keys] = {}
         for number in found.segments:
             data = self._files.read(wal / layout.segment_name(number))
             state, scan = recovery.judge_bytes(number, data)
             states.append(state)
-            keys += _keys_in(data, scan.groups)
+            keys[number] = keyrecovery.keys_in(data, scan.groups)
         recovery.make_names_last(found, self._directory, self._files)
         actions = recovery.plan(states, found.parts, found.temporaries, found.strangers)
         recovery.apply(actions, self._directory, self._files, _log.warning)
@@ -218,7 +172,7 @@ class Store:
             for s in states
             if s.number not in removed and s.date is not None
         ]
-        return waiting, keys
+        return waiting, [keys[sealed.number] for sealed in waiting]
 
     def _write_again(self, number: int, data: bytes, groups: tuple[segment.Group, ...]) -> None:
         """Make sure that the last group, which looks valid, is on disk and not only in memory.
@@ -232,21 +186,6 @@ class Store:
         path = self._directory / layout.WAL / layout.segment_name(number)
         self._files.write_again(path, data[start : groups[-1].next], start)
 
-    def _rebuild_keys(
-        self, live: list[Part], tail_keys: list[tuple[bytes, int]], now_us: int
-    ) -> None:
-        since_us = now_us - WINDOW_US
-        recent = [part for part in live if part.date >= day_of(since_us)]
-        events = self._directory / layout.EVENTS
-        for chunk in parquet.recent_keys([events / part.name for part in recent], since_us):
-            self._remember(chunk)
-        self._remember([(key, time_us) for key, time_us in tail_keys if time_us > since_us])
-
-    def _remember(self, accepted: list[tuple[bytes, int]]) -> None:
-        """Add keys with their times; those of one request share theirs."""
-        for time_us, run in groupby(accepted, key=itemgetter(1)):
-            self.keys.add([key for key, _ in run], time_us)
-
     # --- writing
 
     def submit(self, lines: bytes, rows: int, now_us: int, on_done: OnDone) -> Commit:
@@ -257,6 +196,8 @@ class Store:
         """
         if self.health.refusal is not None:
             raise self.health.refusal
+        if self.keys.is_full:
+            raise QueueFull("too many keys wait to be written")
         return self._commit.submit(lines, rows, day_of(now_us), on_done)
 
     @property
@@ -281,18 +222,11 @@ class Store:
     # --- upkeep
 
     def tick(self, now_us: int) -> None:
-        """Seal a segment that is old enough, drop expired keys, look at the disk; every 50 ms."""
-        now_s = self._monotonic_s()
-        self.keys.expire(now_us)
-        if self.keys.forgotten and not self._has_told_of_forgetting:
-            self._has_told_of_forgetting = True
-            _log.warning(
-                "more than keys_max keys within 24 hours: the oldest are forgotten and repeats of "
-                "their events no longer recognised; collector_keys_forgotten_total counts them"
-            )
+        """Seal a segment that is old enough, look after the keys and the disk; every 50 ms."""
         self.health.check()
         if self._commit.is_writing or self.health.is_over:
             return
+        now_s = self._monotonic_s()
         if self._wal.open_rows == 0:
             self._open_since_s = None
         elif self._open_since_s is None:
@@ -301,6 +235,18 @@ class Store:
             self._wal.seal()
             self._open_since_s = None
         self._take_sealed()
+        self.keys.turn(now_us, self._wal.complete)
+        for task in self._key_upkeep.due(now_us, now_s, self._published):
+            self._key_thread.put(task)
+
+    @property
+    def _published(self) -> int:
+        """Every segment up to this number is in a part."""
+        return min(self._waiting) - 1 if self._waiting else self._wal.complete
+
+    async def warm(self, cold: ColdKeys) -> None:
+        """Read what a look-up of keys needs from the disk, without waiting on the event loop."""
+        await asyncio.to_thread(cold.load)
 
     async def close(self, *, flush_timeout_s: float) -> None:
         """Decide what is enqueued, seal, flush within `flush_timeout_s`, unlock.
@@ -312,10 +258,24 @@ class Store:
             self._wal.seal()
             self._take_sealed()
         self._flush_thread.finish()
+        self._key_thread.finish()
         await asyncio.to_thread(self._flush_thread.join, flush_timeout_s)
         if self._flush_thread.is_alive():
             _log.warning("not everything was flushed in time; the rest stays in the log")
+        await asyncio.to_thread(self._key_thread.join)
+        await asyncio.sleep(0)  # for what the threads reported last
+        await asyncio.to_thread(self._write_keys)
         os.close(self._lock)
+
+    def _write_keys(self) -> None:
+        """Leave the keys in runs, so that the next start need not read rows."""
+        if self.health.is_over or self._waiting:
+            return
+        self.keys.freeze(self._wal.complete)
+        try:
+            self._key_upkeep.write_all(self._key_disk)
+        except (StorageError, OSError) as error:
+            _log.warning("keys: %s; the next start reads them from the rows", error)
 
     def _take_sealed(self) -> None:
         sealed, self._wal.sealed = self._wal.sealed, []
@@ -337,6 +297,12 @@ class Store:
         self._waiting.pop(sealed.number, None)
         self.parts += 1
         self.on_flushed(seconds)
+
+    def _report_keys(self, task: Task, error: Exception | None) -> None:
+        self._loop.call_soon_threadsafe(self._keys_done, task, error)
+
+    def _keys_done(self, task: Task, error: Exception | None) -> None:
+        self._key_upkeep.done(task, error, self._monotonic_s())
 
     def _commit_failed(self, error: StorageError) -> None:
         self.health.write_failed(error)
@@ -381,13 +347,3 @@ class Store:
 def day_of(time_us: int) -> date:
     """The UTC date of a time in microseconds since the epoch."""
     return date.fromordinal(_EPOCH_ORDINAL + time_us // _DAY_US)
-
-
-def _keys_in(data: bytes, groups: tuple[segment.Group, ...]) -> list[tuple[bytes, int]]:
-    view = memoryview(data)
-    return [
-        (bytes.fromhex(line.dedup_key), line.received_time)
-        for group in groups
-        for line in _key_decoder.decode_lines(view[group.start : group.end])
-        if line.dedup_key is not None and not line.is_duplicate
-    ]

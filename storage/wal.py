@@ -75,6 +75,11 @@ class Wal:
         """Bytes in the segment being written."""
         return self._open.size if self._open else 0
 
+    @property
+    def complete(self) -> int:
+        """Number of the newest segment that gets no more rows."""
+        return (self._open.number if self._open else self._next_number) - 1
+
     def commit(self, day: date, lines: bytes, rows: int) -> int:
         """Write `lines` as one group and force it to disk; returns the segment's number.
 

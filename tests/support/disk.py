@@ -59,7 +59,7 @@ class FaultyFiles(Files):
         self._removed.pop(path, None)
         return descriptor
 
-    def write(self, descriptor: int, data: bytes, offset: int) -> None:
+    def write(self, descriptor: int, data: bytes | memoryview, offset: int) -> None:
         """See Files; a failing write leaves a part of its bytes."""
         try:
             self._operate("write")

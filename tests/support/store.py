@@ -8,7 +8,7 @@ from pathlib import Path
 import duckdb
 
 from storage import Receipt, Settings, StorageError, Store, layout, segment
-from storage import store as store_module
+from storage import upkeep
 from tests.support.disk import FaultyFiles
 from tests.support.rows import NOW_US, make_lines
 
@@ -30,7 +30,7 @@ class Harness:
             **settings,  # type: ignore[arg-type]
         )
         self.store: Store | None = None
-        store_module._FLUSH_RETRY_S = (0.01, 0.1)  # tests do not wait for a real disk
+        upkeep.FLUSH_RETRY_S = (0.01, 0.1)  # tests do not wait for a real disk
 
     def open(self) -> Store:
         """Open the store; raises what it raises."""
@@ -56,11 +56,11 @@ class Harness:
             lines = make_lines(*numbers, received_time=self.now_us)
             settled: list[bool] = []
 
-            def on_done(ok: bool) -> None:
-                settled.append(ok)
-                if ok:
+            def on_done(receipt: Receipt | None) -> None:
+                settled.append(receipt is not None)
+                if receipt:
                     keys = [number.to_bytes(16, "big") for number in numbers]
-                    store.keys.add(keys, self.now_us)
+                    store.keys.add(keys, self.now_us, receipt.segment)
 
             try:
                 future = store.submit(lines, len(numbers), self.now_us, on_done)
@@ -111,7 +111,9 @@ class Harness:
         store = self.store
         assert store is not None
         store._flush_thread.finish()
+        store._key_thread.finish()
         store._flush_thread.join()
+        store._key_thread.join()
         store._commit._thread.shutdown()
         self.loop.run_until_complete(asyncio.sleep(0))
         os.close(store._lock)

@@ -5,15 +5,21 @@ from collections.abc import Callable
 from typing import Any
 
 from collector.dedup import Dedup
-from storage import KeyIndex
+from storage import ColdKeys, KeyIndex, Receipt
+from storage.keyrun import ColdBlock
 
+ON_DISK = Receipt(1)
 A, B = b"a" * 16, b"b" * 16
+
+
+async def _warm(cold: ColdKeys) -> None:
+    cold.load()
 
 
 def _run(play: Callable[[Dedup, KeyIndex], Any]) -> None:
     async def main() -> None:
         index = KeyIndex(keys_max=100)
-        await play(Dedup(index), index)
+        await play(Dedup(index, _warm), index)
 
     asyncio.run(main())
 
@@ -27,7 +33,7 @@ def test_new_then_in_flight_then_repeat() -> None:
         dedup.hold([A], commit)
         assert dedup.find([A], 1) is commit
         assert dedup.find([B, None, A], 1) is commit
-        dedup.settle([A], 1, True)
+        dedup.settle([A], 1, ON_DISK)
         assert dedup.find([A], 2) == [True]
         assert dedup.find([B, None, A], 2) == [False, False, True]
 
@@ -39,7 +45,7 @@ def test_failed_commit_gives_keys_back() -> None:
 
     async def play(dedup: Dedup, index: KeyIndex) -> None:
         dedup.hold([A, B], asyncio.get_running_loop().create_future())
-        dedup.settle([A, B], 1, False)
+        dedup.settle([A, B], 1, None)
         assert dedup.find([A, B], 2) == [False, False]
         assert len(index) == 0
 

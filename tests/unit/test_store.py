@@ -130,8 +130,8 @@ def test_keys_survive_a_crash(harness: Harness) -> None:
     harness.crash()
     store = harness.open()
     for number in (1, 2):
-        assert store.keys.seen(number.to_bytes(16, "big"), harness.now_us)
-    assert not store.keys.seen((3).to_bytes(16, "big"), harness.now_us)
+        assert store.keys.seen([number.to_bytes(16, "big")], harness.now_us) == [True]
+    assert store.keys.seen([(3).to_bytes(16, "big")], harness.now_us) == [False]
 
 
 def test_keys_expire_at_the_edge_also_after_a_restart(harness: Harness) -> None:
@@ -143,8 +143,8 @@ def test_keys_expire_at_the_edge_also_after_a_restart(harness: Harness) -> None:
     harness.now_us = accepted_us + 3_600_000_000
     store = harness.open()
     edge_us = accepted_us + 24 * 3_600_000_000
-    assert store.keys.seen((1).to_bytes(16, "big"), edge_us - 1)
-    assert not store.keys.seen((1).to_bytes(16, "big"), edge_us)
+    assert store.keys.seen([(1).to_bytes(16, "big")], edge_us - 1) == [True]
+    assert store.keys.seen([(1).to_bytes(16, "big")], edge_us) == [False]
 
 
 def test_damage_in_an_earlier_segment_stops_the_start(harness: Harness) -> None:
@@ -200,7 +200,7 @@ def test_kill_before_a_name_lasts_then_loss_of_power(
         assert not harness.submit(1)
     harness.kill()
     harness.files.fail = lambda _n, _name: None
-    seen = harness.open().keys.seen((1).to_bytes(16, "big"), harness.now_us)
+    [seen] = harness.open().keys.seen([(1).to_bytes(16, "big")], harness.now_us)
     harness.files.fail = _fail("publish", io_error)
     harness.crash()
     harness.files.fail = lambda _n, _name: None

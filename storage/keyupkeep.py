@@ -1,0 +1,125 @@
+"""Which upkeep of the key index is due, and in what order.
+
+Generations are written before anything else is done: they are what takes memory. Of the rest there
+is one task at a time. What failed is tried again, after a pause that grows.
+"""
+
+import logging
+from typing import Final
+
+from storage import keymerge
+from storage.keyindex import KeyIndex
+from storage.keyrun import DamagedRun
+from storage.keytasks import Drop, Join, KeyFiles, Publish, Rebuild, Release, Seal, Task
+from storage.layout import KeyRun
+
+_log: Final = logging.getLogger("collector.storage")
+# After a failure: doubled from the first to the last.
+_RETRY_S: Final = (1.0, 30.0)
+
+
+class KeyUpkeep:
+    """Decides what is due. Lives where the index lives; one task that is not urgent at a time."""
+
+    def __init__(self, index: KeyIndex, *, covered: int = 0) -> None:
+        self._index = index
+        self._covered = covered  # the last segment that a run, or the expired mark, covers
+        self._busy: Task | None = None
+        self._garbage: list[dict[bytes, int]] = []
+        self._retry_at_s = 0.0
+        self._pause_s = _RETRY_S[0]
+        self._rewrites = False
+        self.rebuilt = 0
+
+    def due(self, now_us: int, now_s: float, published: int) -> list[Task]:
+        """Tasks to be done now. `published`: all segments up to it are in parts."""
+        if now_s < self._retry_at_s:
+            return []
+        tasks: list[Task] = [Release(table) for table in self._garbage]
+        self._garbage = []
+        if self._index.frozen and not self._index.frozen[0].is_queued:
+            self._index.frozen[0].is_queued = True
+            tasks.append(Seal(self._index.frozen[0]))
+        if self._busy is None:
+            self._busy = self._next(now_us - self._index.window_us, published)
+            if self._busy is not None:
+                tasks.append(self._busy)
+        return tasks
+
+    def done(self, task: Task, error: Exception | None, now_s: float) -> None:
+        """A task of `due` ended, with an error or without."""
+        index = self._index
+        if task is self._busy:
+            self._busy = None
+        if error is not None:
+            _log.warning("keys: %s; this is tried again", error)
+            self._retry_at_s = now_s + self._pause_s
+            self._pause_s = min(2 * self._pause_s, _RETRY_S[1])
+            self._rewrites = True
+            for generation in index.frozen:
+                generation.is_queued = False
+            if isinstance(error, DamagedRun):
+                index.mark_damaged(error)
+            return
+        self._pause_s = _RETRY_S[0]
+        if isinstance(task, Seal):
+            self._garbage.append(index.frozen[0].table)
+        task.finish(index)
+        if isinstance(task, Publish):
+            self._rewrites = False
+            self._covered = index.published[-1].name.last
+        self.rebuilt += isinstance(task, Rebuild)
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing is being done but writing generations."""
+        return self._busy is None
+
+    def write_all(self, disk: KeyFiles) -> None:
+        """Write and publish everything, here and now; no other task may run. Raises as tasks do."""
+        self._busy = None
+        for generation in list(self._index.frozen):
+            self._perform(Seal(generation), disk)
+        publish = self._publish(0, max((one.last or 0 for one in self._index.loose), default=0))
+        if publish is not None:
+            self._perform(publish, disk)
+
+    def _perform(self, task: Task, disk: KeyFiles) -> None:
+        for _ in task.steps(disk):
+            pass
+        task.finish(self._index)
+
+    def _next(self, since_us: int, published: int) -> Task | None:
+        index = self._index
+        for one in index.published:
+            if one.run.is_damaged:
+                return Rebuild(one, since_us)
+        return self._publish(since_us, published) or self._drop(since_us) or self._join(since_us)
+
+    def _publish(self, since_us: int, published: int) -> Publish | None:
+        loose = self._index.loose
+        for end in range(len(loose), 0, -1):
+            last = loose[end - 1].last
+            if last is not None and last <= published:
+                name = KeyRun(self._covered + 1, last)
+                return Publish(loose[:end], name, since_us, self._rewrites)
+        return None
+
+    def _drop(self, since_us: int) -> Drop | None:
+        index = self._index
+        dropped = [one for one in index.published if one.run.newest_us <= since_us]
+        left = [one for one in index.published if one not in dropped]
+        is_early = not dropped and len(left) > 1 and len(index) > index.keys_max
+        if is_early:
+            dropped = [left.pop(0)]
+        if not dropped:
+            return None
+        expired = left[0].name.first - 1 if left else self._covered
+        return Drop(dropped, expired, is_early=is_early)
+
+    def _join(self, since_us: int) -> Join | None:
+        index = self._index
+        # So that forgetting one run forgets an eighth at most.
+        keys_max = min(keymerge.RUN_KEYS_MAX, index.keys_max // 8)
+        group = keymerge.plan([one.run for one in index.published], index.window_us, keys_max)
+        return Join(index.published[group], since_us) if group else None
