@@ -87,8 +87,8 @@ def _geometric_group(runs: Sequence[Sized], start: int, end: int, keys_max: int)
     return slice(first, end) if end - first > 1 else None
 
 
-def merge(runs: Sequence[Run], writer: RunWriter, *, since_us: int = 0) -> Iterator[None]:
-    """Write all keys of `runs` accepted after `since_us`; yields after each piece of work.
+def merge(runs: Sequence[Run], writer: RunWriter) -> Iterator[None]:
+    """Write all keys of `runs`; yields after each piece of work.
 
     Raises `DamagedRun` or OSError, with the file unfinished.
     """
@@ -98,7 +98,7 @@ def merge(runs: Sequence[Run], writer: RunWriter, *, since_us: int = 0) -> Itera
         limit = min((source.last for source in sources if not source.is_whole), default=None)
         taken = [source.take_below(limit) for source in sources]
         if any(len(keys.high) for keys in taken):
-            writer.append(_since(sort(taken), since_us))
+            writer.append(sort(taken))
         else:
             # Only keys with one high word: the sources that end in it must show more.
             for source in sources:
@@ -120,11 +120,6 @@ def sort(parts: Sequence[Keys]) -> Keys:
     is_last = np.ones(len(high), dtype=np.bool_)
     is_last[:-1] = (high[1:] != high[:-1]) | (low[1:] != low[:-1])
     return Keys(high[is_last], low[is_last], keys.times.take(order)[is_last])
-
-
-def _since(keys: Keys, since_us: int) -> Keys:
-    is_kept = keys.times > since_us
-    return keys if is_kept.all() else keys.part(is_kept)
 
 
 class _Source:

@@ -218,6 +218,7 @@ class Run:
         self._files = files
         self._warmed: dict[int, bytes] = {}
         self.is_damaged = False
+        self.out_since_s: float | None = None  # since when all of it has been out of the window
         self._descriptor = files.open_for_reading(path)
         header = self._read_header()
         self.keys, self._blocks = header.keys, header.blocks

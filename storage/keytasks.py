@@ -58,11 +58,11 @@ class KeyFiles:
             writer.close()
         return Run(writer.path, self.files)
 
-    def merge(self, runs: Sequence[Run], since_us: int) -> Generator[None, None, Run]:
+    def merge(self, runs: Sequence[Run]) -> Generator[None, None, Run]:
         """A run without a name, of the keys of others; in steps."""
         writer = self.new_writer(sum(run.keys for run in runs))
         try:
-            yield from keymerge.merge(runs, writer, since_us=since_us)
+            yield from keymerge.merge(runs, writer)
         finally:
             writer.close()
         return Run(writer.path, self.files)
@@ -84,7 +84,7 @@ class KeyFiles:
         runs = yield from self.sort(parquet.recent_keys(paths, since_us))
         if len(runs) == 1:
             return runs[0]
-        run = yield from self.merge(runs, since_us)
+        run = yield from self.merge(runs)
         self.remove(runs)
         return run
 
@@ -189,7 +189,7 @@ class Publish:
         if any(run.is_damaged for run in runs):
             run = yield from disk.from_rows(self._name, self._since_us)
         elif len(runs) > 1 or self._rewrites:
-            run = yield from disk.merge(runs, self._since_us)
+            run = yield from disk.merge(runs)
         else:
             run = runs[0]
         disk.publish(run, self._name)
@@ -209,16 +209,15 @@ class Join:
 
     is_urgent = False
 
-    def __init__(self, group: list[PublishedRun], since_us: int) -> None:
+    def __init__(self, group: list[PublishedRun]) -> None:
         self._group = group
-        self._since_us = since_us
         self._name = KeyRun(group[0].name.first, group[-1].name.last)
         self._run: Run | None = None
 
     def steps(self, disk: KeyFiles) -> Steps:
         """See Task."""
         runs = [one.run for one in self._group]
-        run = yield from disk.merge(runs, self._since_us)
+        run = yield from disk.merge(runs)
         disk.publish(run, self._name)
         disk.remove(runs)
         self._run = run

@@ -16,6 +16,9 @@ from storage.layout import KeyRun
 _log: Final = logging.getLogger("collector.storage")
 # After a failure: doubled from the first to the last.
 _RETRY_S: Final = (1.0, 30.0)
+# A run is dropped when it has been out of the window for so long: a clock that was ahead for less
+# than that makes nobody forget.
+DROP_AFTER_S: Final = 3_600.0
 
 
 class KeyUpkeep:
@@ -41,7 +44,7 @@ class KeyUpkeep:
             self._index.frozen[0].is_queued = True
             tasks.append(Seal(self._index.frozen[0]))
         if self._busy is None:
-            self._busy = self._next(now_us - self._index.window_us, published)
+            self._busy = self._next(now_us - self._index.window_us, now_s, published)
             if self._busy is not None:
                 tasks.append(self._busy)
         return tasks
@@ -89,12 +92,12 @@ class KeyUpkeep:
             pass
         task.finish(self._index)
 
-    def _next(self, since_us: int, published: int) -> Task | None:
+    def _next(self, since_us: int, now_s: float, published: int) -> Task | None:
         index = self._index
         for one in index.published:
             if one.run.is_damaged:
                 return Rebuild(one, since_us)
-        return self._publish(since_us, published) or self._drop(since_us) or self._join(since_us)
+        return self._publish(since_us, published) or self._drop(since_us, now_s) or self._join()
 
     def _publish(self, since_us: int, published: int) -> Publish | None:
         loose = self._index.loose
@@ -105,9 +108,18 @@ class KeyUpkeep:
                 return Publish(loose[:end], name, since_us, self._rewrites)
         return None
 
-    def _drop(self, since_us: int) -> Drop | None:
+    def _drop(self, since_us: int, now_s: float) -> Drop | None:
         index = self._index
-        dropped = [one for one in index.published if one.run.newest_us <= since_us]
+        for one in index.published:
+            if one.run.newest_us > since_us:
+                one.run.out_since_s = None
+            elif one.run.out_since_s is None:
+                one.run.out_since_s = now_s
+        dropped = [
+            one
+            for one in index.published
+            if one.run.out_since_s is not None and now_s - one.run.out_since_s >= DROP_AFTER_S
+        ]
         left = [one for one in index.published if one not in dropped]
         is_early = not dropped and len(left) > 1 and len(index) > index.keys_max
         if is_early:
@@ -117,9 +129,9 @@ class KeyUpkeep:
         expired = left[0].name.first - 1 if left else self._covered
         return Drop(dropped, expired, is_early=is_early)
 
-    def _join(self, since_us: int) -> Join | None:
+    def _join(self) -> Join | None:
         index = self._index
         # So that forgetting one run forgets an eighth at most.
         keys_max = min(keymerge.RUN_KEYS_MAX, index.keys_max // 8)
         group = keymerge.plan([one.run for one in index.published], index.window_us, keys_max)
-        return Join(index.published[group], since_us) if group else None
+        return Join(index.published[group]) if group else None

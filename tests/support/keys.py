@@ -116,6 +116,7 @@ class KeyHarness:
 
     def work(self, steps_max: int = 10**9) -> None:
         """Do what is due, until nothing is; ends early after an error or so many steps."""
+        self.now_s = max(self.now_s, (self.now_us - NOW_US) / 1e6)
         while tasks := self.upkeep.due(self.now_us, self.now_s, self.in_parts):
             for task in tasks:
                 error = None

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import duckdb
 
-from storage import Receipt, Settings, StorageError, Store, layout, segment
-from storage import upkeep
+from storage import Receipt, Settings, StorageError, Store, layout, segment, upkeep
 from tests.support.disk import FaultyFiles
 from tests.support.rows import NOW_US, make_lines
 

@@ -6,7 +6,6 @@ from typing import Any
 
 from collector.dedup import Dedup
 from storage import ColdKeys, KeyIndex, Receipt
-from storage.keyrun import ColdBlock
 
 ON_DISK = Receipt(1)
 A, B = b"a" * 16, b"b" * 16
