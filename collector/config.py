@@ -67,8 +67,9 @@ class Storage(msgspec.Struct, frozen=True, kw_only=True):
     disk_free_bytes_min: Bytes = 268_435_456
     # 0: for ever.
     retention_days: Annotated[int, Meta(ge=0, le=36_500)] = 0
-    # About 130 bytes each in memory; beyond it the oldest keys are forgotten, counted and logged.
-    keys_max: Capacity = 5_000_000
+    # About 2 bytes of memory and 25 of disk each; beyond it the oldest keys are forgotten, counted
+    # and logged.
+    keys_max: Capacity = 1_000_000_000
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):

@@ -55,6 +55,8 @@ _USAGE: Final = "usage.json"
 _EXIT_DELAY_S: Final = 0.2
 _EXIT_CODE: Final = 70
 _GC_THRESHOLD: Final = 20_000
+# How long the event loop may wait for a thread to let go of the interpreter's lock; 5 ms by default.
+_SWITCH_S: Final = 0.001
 # Answers that were handed to the server when a stop began still have to reach their sockets.
 _LINGER_S: Final = 0.1
 _FLUSH_TIMEOUT_S: Final = 8.0
@@ -83,8 +85,9 @@ class Service:
     async def start(self) -> Edge:
         """Open the store, build the rest. Raises `StorageError` or OSError."""
         config = self._config
-        # A start after a crash makes millions of objects that stay: not worth looking through.
+        # What a start makes stays: not worth looking through.
         gc.disable()
+        sys.setswitchinterval(_SWITCH_S)
         self._loop = asyncio.get_running_loop()
         self._metrics = Metrics()
         self._store = await self._open_store()
@@ -225,6 +228,10 @@ class Service:
             "collector_parts": lambda: store.parts,
             "collector_keys": lambda: len(store.keys),
             "collector_keys_forgotten_total": lambda: store.keys.forgotten,
+            "collector_key_runs": lambda: store.keys.runs,
+            "collector_key_filter_bytes": lambda: store.keys.memory_bytes,
+            "collector_key_disk_bytes": lambda: store.keys.disk_bytes,
+            "collector_key_rebuilds_total": lambda: store.key_rebuilds,
             "collector_flush_failures_total": lambda: store.flush_failures,
             "collector_disk_free_bytes": lambda: store.health.free_bytes,
         }

@@ -215,6 +215,11 @@ class Store:
         """Bytes of the log."""
         return self._wal.open_bytes + sum(sealed.bytes for sealed in self._waiting.values())
 
+    @property
+    def key_rebuilds(self) -> int:
+        """How many damaged runs of keys were made again while running."""
+        return self._key_upkeep.rebuilt
+
     def observe_commits(self, observe: Callable[[float, int], None]) -> None:
         """Have `observe(seconds, rows)` called after each group."""
         self._commit.observe = observe

@@ -27,6 +27,7 @@ SURFACE = {
         "Unavailable",
     },
     "classes": {
+        "ColdKeys",
         "Column",
         "Files",
         "KeyIndex",
