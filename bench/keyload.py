@@ -80,7 +80,7 @@ class Claims:
 
     def is_repeat(self, key: bytes) -> bool:
         """Ask for one key, waiting for the disk where it must."""
-        return self.index.seen([key], self.now_us, waits=True)[0]
+        return self.index.seen([key], self.now_us, waits=True) == [True]
 
     def go_on(self, keys: int, now_us: int, *, keeps_up: bool = True) -> None:
         """After so many claims: end segments, and every 50 ms what is due."""

@@ -43,10 +43,9 @@ class Dedup:
         if not in_flight.keys().isdisjoint(keys):
             return next(in_flight[key] for key in keys if key in in_flight)
         known = [key for key in keys if key is not None]
-        try:
-            seen = self._index.seen(known, now_us, waits=tries > _COLD_MAX)
-        except ColdKeys as cold:
-            return self._warm(cold)
+        seen = self._index.seen(known, now_us, waits=tries > _COLD_MAX)
+        if isinstance(seen, ColdKeys):
+            return self._warm(seen)
         if len(seen) == len(keys) and (len(keys) == 1 or len(set(keys)) == len(keys)):
             return seen
         verdicts = dict(zip(known, seen, strict=True))

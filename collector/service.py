@@ -55,7 +55,7 @@ _USAGE: Final = "usage.json"
 _EXIT_DELAY_S: Final = 0.2
 _EXIT_CODE: Final = 70
 _GC_THRESHOLD: Final = 20_000
-# How long the event loop may wait for a thread to let go of the interpreter's lock; 5 ms by default.
+# How long the event loop may wait until a thread lets go of the interpreter's lock; usual: 5 ms.
 _SWITCH_S: Final = 0.001
 # Answers that were handed to the server when a stop began still have to reach their sockets.
 _LINGER_S: Final = 0.1

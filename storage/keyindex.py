@@ -58,11 +58,10 @@ def make_key(scope: bytes, identity: bytes) -> bytes:
     return xxhash.xxh3_128_digest(scope + identity)
 
 
-class ColdKeys(Exception):
+class ColdKeys:
     """The answer depends on blocks that are not in memory: `load`, then ask again."""
 
     def __init__(self, blocks: list[ColdBlock]) -> None:
-        super().__init__()
         self._blocks = blocks
 
     def load(self) -> None:
@@ -152,10 +151,12 @@ class KeyIndex:
 
     # --- looking up
 
-    def seen(self, keys: Sequence[bytes], now_us: int, *, waits: bool = False) -> list[bool]:
+    def seen(
+        self, keys: Sequence[bytes], now_us: int, *, waits: bool = False
+    ) -> list[bool] | ColdKeys:
         """For each key whether it was accepted less than `window_us` before `now_us`.
 
-        Raises `ColdKeys` unless `waits`, and `KeysDamaged`.
+        With `waits` it is never `ColdKeys`. Raises `KeysDamaged`.
         """
         since_us = now_us - self.window_us
         try:
@@ -165,7 +166,7 @@ class KeyIndex:
                 return [self._is_seen(key, since_us, waits) for key in keys]
             return self._are_seen(keys, since_us, waits)
         except ColdBlock as cold:
-            raise ColdKeys([cold]) from None
+            return ColdKeys([cold])
         except DamagedRun as damaged:
             self.mark_damaged(damaged)
             raise KeysDamaged(str(damaged)) from damaged
@@ -182,7 +183,7 @@ class KeyIndex:
                     return True
         return False
 
-    def _are_seen(self, keys: Sequence[bytes], since_us: int, waits: bool) -> list[bool]:
+    def _are_seen(self, keys: Sequence[bytes], since_us: int, waits: bool) -> list[bool] | ColdKeys:
         times: list[int | None] = [None] * len(keys)
         for table in self._tables:
             if table:
@@ -191,7 +192,10 @@ class KeyIndex:
         verdicts = [time_us is not None and time_us > since_us for time_us in times]
         unknown = [index for index, time_us in enumerate(times) if time_us is None]
         if unknown and self._runs:
-            self._ask_runs([keys[index] for index in unknown], unknown, verdicts, since_us, waits)
+            asked = [keys[index] for index in unknown]
+            cold = self._ask_runs(asked, unknown, verdicts, since_us, waits)
+            if cold:
+                return ColdKeys(cold)
         return verdicts
 
     def _ask_runs(
@@ -201,8 +205,8 @@ class KeyIndex:
         verdicts: list[bool],
         since_us: int,
         waits: bool,
-    ) -> None:
-        """Set the verdicts at `places` of `keys` that are in runs."""
+    ) -> list[ColdBlock]:
+        """Set the verdicts at `places` of `keys` that are in runs; the blocks that are missing."""
         high, low = split(b"".join(keys))
         choices, masks = keyfilter.choices_of(high), keyfilter.masks_of(low)
         cold: list[ColdBlock] = []
@@ -216,8 +220,7 @@ class KeyIndex:
                     continue
                 if time_us is not None and time_us > since_us:
                     verdicts[places[index]] = True
-        if cold:
-            raise ColdKeys(cold)
+        return cold
 
     # --- adding
 

@@ -94,11 +94,13 @@ class KeyHarness:
         """Look up, as often as it takes: what is cold is read, what is damaged made again."""
         for _ in range(20):
             try:
-                return self.index.seen(keys, self.now_us)
-            except ColdKeys as cold:
-                cold.load()
+                seen = self.index.seen(keys, self.now_us)
             except KeysDamaged:
                 self.work()
+            else:
+                if not isinstance(seen, ColdKeys):
+                    return seen
+                seen.load()
         raise AssertionError("no answer, however often asked")
 
     def end_segment(self) -> None:
