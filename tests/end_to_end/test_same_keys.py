@@ -5,8 +5,9 @@ import random
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 import pytest
@@ -27,8 +28,15 @@ class Sender:
     """One connection, kept alive, that sends until there is a success, as senders do."""
 
     def __init__(self, collector: CollectorProcess) -> None:
-        self._collector = collector
-        self._connection: http.client.HTTPConnection | None = None
+        self._connection = http.client.HTTPConnection("127.0.0.1", collector.port, timeout=30)
+
+    def __enter__(self) -> Self:
+        """Connects with the first request."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the connection."""
+        self._connection.close()
 
     def post(self, path: str, body: Any, headers: dict[str, str]) -> Any:
         """The answer that says 200. Raises TimeoutError."""
@@ -38,7 +46,7 @@ class Sender:
             try:
                 status, content = self._once(path, data, headers)
             except (OSError, http.client.HTTPException):
-                self._connection = None
+                self._connection.close()  # the next request opens it again
                 time.sleep(0.05)
                 continue
             if status == 200:
@@ -48,24 +56,21 @@ class Sender:
         raise TimeoutError("never accepted")
 
     def _once(self, path: str, data: bytes, headers: dict[str, str]) -> tuple[int, bytes]:
-        if self._connection is None:
-            self._connection = http.client.HTTPConnection(
-                "127.0.0.1", self._collector.port, timeout=30
-            )
         self._connection.request("POST", path, data, headers)
         answer = self._connection.getresponse()
         return answer.status, answer.read()
 
 
-def at_once(work: Any) -> None:
-    """Run `work(n)` on as many threads as there are connections, from the same moment on."""
+def at_once(collector: CollectorProcess, work: Callable[[int, Sender], None]) -> None:
+    """Run `work` on as many threads as there are connections, from the same moment on."""
     gate = threading.Barrier(CONNECTIONS)
     failures: list[BaseException] = []
 
     def play(number: int) -> None:
         gate.wait()
         try:
-            work(number)
+            with Sender(collector) as sender:
+                work(number, sender)
         except BaseException as failure:  # noqa: BLE001 told below
             failures.append(failure)
 
@@ -85,8 +90,7 @@ def test_batches_with_the_same_keys(tmp_path: Path, kills: int) -> None:
     """
     counts: list[tuple[int, int]] = []
 
-    def send(number: int) -> None:
-        sender = Sender(collector)
+    def send(number: int, sender: Sender) -> None:
         keys = random.Random(number).sample(KEYS, len(KEYS))
         now_ms = time.time_ns() // 1_000_000
         for start in range(0, len(keys), 250):
@@ -101,9 +105,10 @@ def test_batches_with_the_same_keys(tmp_path: Path, kills: int) -> None:
     with CollectorProcess(tmp_path, storage={"publish_interval_ms": 150}) as collector:
         killer = threading.Thread(target=_kill, args=(collector, kills))
         killer.start()
-        at_once(send)
+        at_once(collector, send)
         killer.join()
-        send(CONNECTIONS)
+        with Sender(collector) as sender:
+            send(CONNECTIONS, sender)
         assert counts[-4:] == [(0, 250)] * 4
         assert all(accepted + deduped == 250 for accepted, deduped in counts)
         if not kills:
@@ -120,15 +125,14 @@ def test_singles_with_the_same_ids(tmp_path: Path) -> None:
     Scanova's repeats are stored again and marked, so there are 64,000 rows, 1,000 of them valid.
     """
 
-    def send(number: int) -> None:
-        sender = Sender(collector)
+    def send(number: int, sender: Sender) -> None:
         for event_id in random.Random(number).sample(IDS, len(IDS)):
             body = {"site_id": "demo", "event_name": "purchase", "event_id": event_id}
             body["scan_session_id"] = IDS[0]
             assert sender.post("/server-events", body, SCANOVA)["event_id"] == event_id
 
     with CollectorProcess(tmp_path, storage={"publish_interval_ms": 500}) as collector:
-        at_once(send)
+        at_once(collector, send)
         assert collector.terminate() == 0
         [row] = collector.published(
             "SELECT count(*) AS n, count(DISTINCT event_id) AS ids, "
