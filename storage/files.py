@@ -150,14 +150,20 @@ class Files:
         """How many bytes the file has."""
         return os.fstat(descriptor).st_size
 
+    def read_into(self, descriptor: int, buffer: memoryview, offset: int) -> int:
+        """Fill `buffer` with what lies at `offset`; returns how many bytes there were."""
+        filled = 0
+        while filled < len(buffer):
+            count = os.preadv(descriptor, [buffer[filled:]], offset + filled)
+            if not count:
+                break
+            filled += count
+        return filled
+
     def read_at(self, descriptor: int, size: int, offset: int) -> bytes:
         """`size` bytes at `offset`, fewer at the end of the file; may wait for the disk."""
-        chunks = []
-        while size and (chunk := os.pread(descriptor, size, offset)):
-            chunks.append(chunk)
-            size -= len(chunk)
-            offset += len(chunk)
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        buffer = bytearray(size)
+        return bytes(buffer[: self.read_into(descriptor, memoryview(buffer), offset)])
 
     def read_cached(self, descriptor: int, size: int, offset: int) -> bytes | None:
         """`size` bytes at `offset` if the system has them in memory, else None.

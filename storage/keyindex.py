@@ -176,9 +176,9 @@ class KeyIndex:
             if key in table:
                 return table[key] > since_us
         choice, mask = keyfilter.probe_of(key)
-        for words, count, run in self._probes:
+        for words, count, find in self._probes:
             if words[choice * count >> CHOOSING_BITS] & mask == mask:
-                time_us = run.find(*words_of(key), waits=waits)
+                time_us = find(*words_of(key), waits=waits)
                 if time_us is not None and time_us > since_us:
                     return True
         return False
@@ -268,7 +268,7 @@ class KeyIndex:
         """Take note of changed generations and runs."""
         runs = [*(one.run for one in self.published), *(one.run for one in self.loose)]
         self._runs = runs
-        self._probes = [(run.filter_view, run.filter_words, run) for run in reversed(runs)]
+        self._probes = [(run.filter_view, run.filter_words, run.find) for run in reversed(runs)]
         self._tables = [self.active.table, *(one.table for one in reversed(self.frozen))]
 
     def mark_damaged(self, damaged: DamagedRun) -> None:

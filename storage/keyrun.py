@@ -246,10 +246,22 @@ class Run:
 
         Raises `DamagedRun`; with `waits` False also `ColdBlock`.
         """
-        # The key is in one of the blocks from `start` on and before `end`: mostly one, and more
-        # than two only where many keys share their high word.
-        start = max(0, bisect_left(self._fences, high) - 1)
-        end = bisect_right(self._fences, high)
+        fences = self._fences
+        block = bisect_right(fences, high) - 1
+        if block < 0:
+            return None
+        if fences[block] == high:
+            block = self._search(block, high, low, waits)
+        data = self._block(block, waits)
+        at = data.find(high.to_bytes(_WORD_BYTES, "little"), 0, _LOW_AT)
+        return None if at < 0 else _time_of(data, at, high, low)
+
+    def _search(self, end: int, high: int, low: int, waits: bool) -> int:
+        """The block of a key whose high word stands at the beginning of block `end`.
+
+        Keys that share it may begin further up, and fill many blocks where somebody chose them so.
+        """
+        start, end = max(0, bisect_left(self._fences, high) - 1), end + 1
         while end - start > 1:
             middle = (start + end) // 2
             block = self._block(middle, waits)
@@ -257,9 +269,7 @@ class Run:
                 start = middle
             else:
                 end = middle
-        if end <= start:
-            return None
-        return _find_in(self._block(start, waits), high, low)
+        return start
 
     def warm(self, block: int) -> None:
         """Read a block for the next look-up; may wait for the disk, may run on another thread."""
@@ -284,16 +294,15 @@ class Run:
             yield Keys(columns[0], columns[1], columns[2].view(np.int64))
 
     def _block(self, block: int, waits: bool) -> bytes:
-        data = self._warmed.pop(block, None)
-        if data is not None:
+        if self._warmed and (data := self._warmed.pop(block, None)) is not None:
             return data
-        if not waits:
-            offset = (1 + block) * BLOCK_BYTES
-            data = self._files.read_cached(self._descriptor, BLOCK_BYTES, offset)
-            if data is None:
-                raise ColdBlock(self, block)
-            return self._check(data, block)
-        return self._read(block)
+        if waits:
+            return self._read(block)
+        offset = (1 + block) * BLOCK_BYTES
+        cached = self._files.read_cached(self._descriptor, BLOCK_BYTES, offset)
+        if cached is None:
+            raise ColdBlock(self, block)
+        return self._check(cached, block)
 
     def _read(self, block: int) -> bytes:
         offset = (1 + block) * BLOCK_BYTES
@@ -321,20 +330,22 @@ class Run:
         return header
 
     def _section(self, offset: int, words: int, checksum: str) -> Words:
-        data = self._files.read_at(self._descriptor, words * _WORD_BYTES, offset)
-        if xxhash.xxh3_64_hexdigest(data) != checksum:
+        section = np.empty(words, dtype=_LITTLE)
+        view = section.data.cast("B")
+        self._files.read_into(self._descriptor, view, offset)
+        if xxhash.xxh3_64_hexdigest(view) != checksum:
             raise DamagedRun(self.path, f"the checksum of what lies at byte {offset} is wrong")
-        return np.frombuffer(data, dtype=_LITTLE).astype(np.uint64, copy=False)
+        return section.astype(np.uint64, copy=False)
 
 
-def _find_in(block: bytes, high: int, low: int) -> int | None:
+def _time_of(block: bytes, at: int, high: int, low: int) -> int | None:
+    """The time of the key in a block in which its high word occurs at byte `at`, or further on."""
     wanted = high.to_bytes(_WORD_BYTES, "little")
     end = _word(block, _COUNT_AT) * _WORD_BYTES
-    at = block.find(wanted, 0, end)
-    while at >= 0:
+    while 0 <= at < end:
         if at % _WORD_BYTES == 0 and _word(block, _LOW_AT + at) == low:
             return _word(block, _TIME_AT + at)
-        at = block.find(wanted, at + 1, end)
+        at = block.find(wanted, at + 1, _LOW_AT)
     return None
 
 
