@@ -126,6 +126,7 @@ class RunWriter:
         self._rest = NO_KEYS
         self._blocks = self._keys = 0
         self._end = BLOCK_BYTES
+        self._is_whole = False
         self._oldest_us, self._newest_us = (1 << 63) - 1, 0
         files.remove(path)
         self._descriptor = files.create(path)
@@ -165,13 +166,12 @@ class RunWriter:
         line = _encoder.encode(_HeaderLine(header)) + b"\n"
         line += _encoder.encode(_ChecksumLine(xxhash.xxh3_64_hexdigest(line))) + b"\n"
         self._files.write(self._descriptor, line.ljust(BLOCK_BYTES, b"\0"), 0)
-        self.close()
+        self._is_whole = True
 
-    def close(self) -> None:
-        """Close the file, finished or not."""
-        if self._descriptor >= 0:
-            self._files.close(self._descriptor)
-            self._descriptor = -1
+    def close(self) -> bool:
+        """Close the file; whether it is whole."""
+        self._files.close(self._descriptor)
+        return self._is_whole
 
     def _write_section(self, words: Words) -> str:
         """Write behind what is written, up to a whole block; returns the checksum."""
@@ -207,7 +207,7 @@ class RunWriter:
 
 
 class Run:
-    """A finished run, open for look-ups. Raises `DamagedRun` or OSError.
+    """A finished run, open for look-ups. Raises `DamagedRun`, also when it cannot be read.
 
     `oldest_us`, `newest_us`: times of the first and the last acceptance in it. Closed when nobody
     refers to it any more, so that a look-up on another thread never meets a foreign file.
@@ -279,9 +279,7 @@ class Run:
         """All keys in order, so many blocks at a time."""
         for first in range(0, self._blocks, blocks_at_once):
             blocks = min(blocks_at_once, self._blocks - first)
-            data = self._files.read_at(
-                self._descriptor, blocks * BLOCK_BYTES, (1 + first) * BLOCK_BYTES
-            )
+            data = self._get(blocks * BLOCK_BYTES, (1 + first) * BLOCK_BYTES)
             for index in range(blocks):
                 start = index * BLOCK_BYTES
                 self._check(data[start : start + BLOCK_BYTES], first + index)
@@ -299,14 +297,25 @@ class Run:
         if waits:
             return self._read(block)
         offset = (1 + block) * BLOCK_BYTES
-        cached = self._files.read_cached(self._descriptor, BLOCK_BYTES, offset)
-        if cached is None:
+        try:
+            data = self._files.read_cached(self._descriptor, BLOCK_BYTES, offset)
+        except OSError as error:
+            raise self._unreadable(error) from error
+        if data is None:
             raise ColdBlock(self, block)
-        return self._check(cached, block)
+        return self._check(data, block)
 
     def _read(self, block: int) -> bytes:
-        offset = (1 + block) * BLOCK_BYTES
-        return self._check(self._files.read_at(self._descriptor, BLOCK_BYTES, offset), block)
+        return self._check(self._get(BLOCK_BYTES, (1 + block) * BLOCK_BYTES), block)
+
+    def _get(self, size: int, offset: int) -> bytes:
+        try:
+            return self._files.read_at(self._descriptor, size, offset)
+        except OSError as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: OSError) -> DamagedRun:
+        return DamagedRun(self.path, f"cannot be read: {error.strerror}")
 
     def _check(self, data: bytes, block: int) -> bytes:
         if len(data) != BLOCK_BYTES or (
@@ -316,7 +325,7 @@ class Run:
         return data
 
     def _read_header(self) -> _Header:
-        data = self._files.read_at(self._descriptor, BLOCK_BYTES, 0)
+        data = self._get(BLOCK_BYTES, 0)
         first, _, rest = data.partition(b"\n")
         try:
             header = _header_decoder.decode(first).run
@@ -332,7 +341,10 @@ class Run:
     def _section(self, offset: int, words: int, checksum: str) -> Words:
         section = np.empty(words, dtype=_LITTLE)
         view = section.data.cast("B")
-        self._files.read_into(self._descriptor, view, offset)
+        try:
+            self._files.read_into(self._descriptor, view, offset)
+        except OSError as error:
+            raise self._unreadable(error) from error
         if xxhash.xxh3_64_hexdigest(view) != checksum:
             raise DamagedRun(self.path, f"the checksum of what lies at byte {offset} is wrong")
         return section.astype(np.uint64, copy=False)

@@ -11,7 +11,8 @@ urgent can be done; its `finish` changes the index and runs where the index live
 
 import logging
 from array import array
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import count, islice
 from pathlib import Path
 from typing import Final, Protocol
@@ -43,35 +44,42 @@ class KeyFiles:
         self._temporary = directory / layout.TEMPORARY
         self._numbers = count(1)
 
-    def new_writer(self, keys_max: int) -> RunWriter:
-        """A writer of a run that has no name yet."""
-        path = self._temporary / f"keys-{next(self._numbers)}.keys"
-        return RunWriter(path, self.files, keys_max)
-
     def write(self, keys: Keys) -> Run:
         """A run without a name, of sorted keys."""
-        writer = self.new_writer(len(keys.high))
-        try:
+        with self._writer(len(keys.high)) as writer:
             writer.append(keys)
             writer.finish()
-        finally:
-            writer.close()
         return Run(writer.path, self.files)
 
     def merge(self, runs: Sequence[Run]) -> Generator[None, None, Run]:
         """A run without a name, of the keys of others; in steps."""
-        writer = self.new_writer(sum(run.keys for run in runs))
-        try:
+        with self._writer(sum(run.keys for run in runs)) as writer:
             yield from keymerge.merge(runs, writer)
-        finally:
-            writer.close()
         return Run(writer.path, self.files)
 
     def publish(self, run: Run, name: KeyRun) -> None:
-        """Force a run to disk and give it its name; whoever has it open goes on reading it."""
+        """Force a run to disk and give it its name; whoever has it open goes on reading it.
+
+        After a failure it has none, and must be written anew: what is on disk is not known.
+        """
         final = self.folder / name.name
-        self.files.publish(run.path, final)
+        try:
+            self.files.publish(run.path, final)
+        except OSError:
+            self.files.remove(run.path)
+            raise
         run.path = final
+
+    @contextmanager
+    def _writer(self, keys_max: int) -> Iterator[RunWriter]:
+        """A writer whose file goes when it does not come to its end."""
+        path = self._temporary / f"keys-{next(self._numbers)}.keys"
+        writer = RunWriter(path, self.files, keys_max)
+        try:
+            yield writer
+        finally:
+            if not writer.close():
+                self.files.remove(path)
 
     def from_rows(self, name: KeyRun, since_us: int) -> Generator[None, None, Run]:
         """A run without a name, of the keys of the rows of `name` in parts; in steps."""

@@ -38,6 +38,7 @@ def write_run(path: Path, files: FaultyFiles, pairs: Sequence[tuple[bytes, int]]
     writer = RunWriter(path, files, len(pairs))
     writer.append(keys_of(sorted(pairs)))
     writer.finish()
+    assert writer.close()
     return Run(path, files)
 
 

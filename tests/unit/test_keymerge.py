@@ -50,6 +50,7 @@ def test_a_merge_holds_every_key_once_with_its_latest_time(
         patch.setattr(keymerge, "_KEYS_IN_MEMORY_MIN", 1)
         for _ in merge(runs, writer):
             pass
+        assert writer.close()
     merged = Run(folder / "merged", Files())
     assert merged.keys == len(expected)
     found = [pair for keys in merged.read_keys(8) for pair in pairs_of(keys)]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from storage import Files
 from storage.keyrun import BLOCK_BYTES, BLOCK_KEYS, ColdBlock, DamagedRun, Run, RunWriter
-from tests.support.disk import FaultyFiles
+from tests.support.disk import FaultyFiles, io_error
 from tests.support.keys import keys_of, pairs_of, spread, write_run
 from tests.support.rows import NOW_US
 
@@ -70,6 +70,7 @@ def test_whatever_is_written_is_found(
     for start in range(0, len(ordered), cut):
         writer.append(keys_of(ordered[start : start + cut]))
     writer.finish()
+    assert writer.close()
     found = Run(path, Files())
     assert found.keys == len(pairs)
     for key in [*pairs, *others]:
@@ -161,6 +162,40 @@ def test_a_lookup_does_not_wait_for_the_disk(run: Run) -> None:
     assert cold.find(*words, waits=False) == time_us
     with pytest.raises(ColdBlock):
         cold.find(*words, waits=False)
+
+
+class _BrokenFiles(Files):
+    """A disk that cannot read any more."""
+
+    is_broken = False
+
+    def read_cached(self, descriptor: int, size: int, offset: int) -> bytes | None:
+        """See Files."""
+        if self.is_broken:
+            raise io_error()
+        return super().read_cached(descriptor, size, offset)
+
+    def read_into(self, descriptor: int, buffer: memoryview, offset: int) -> int:
+        """See Files."""
+        if self.is_broken:
+            raise io_error()
+        return super().read_into(descriptor, buffer, offset)
+
+
+def test_what_cannot_be_read_is_damaged(run: Run) -> None:
+    """A block that the disk refuses is like one that is wrong: the rows know what it held."""
+    files = _BrokenFiles()
+    broken = Run(run.path, files)
+    files.is_broken = True
+    key = PAIRS[5][0]
+    words = int.from_bytes(key[:8], "big"), int.from_bytes(key[8:], "big")
+    for waits in (False, True):
+        with pytest.raises(DamagedRun, match="cannot be read: Input/output error"):
+            broken.find(*words, waits=waits)
+    with pytest.raises(DamagedRun):
+        list(broken.read_keys(8))
+    with pytest.raises(DamagedRun):
+        Run(run.path, files)
 
 
 def test_an_empty_run_is_a_run(tmp_path: Path) -> None:
