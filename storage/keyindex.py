@@ -243,7 +243,11 @@ class KeyIndex:
             self.freeze(None)
 
     def turn(self, now_us: int, complete: int) -> None:
-        """All keys of the segments up to `complete` were added: end the generation if it is due."""
+        """All keys of the segments up to `complete` were added: end the generation if it is due.
+
+        Not while it holds keys of a later segment: a run that holds more than it covers could not
+        be made again from the rows of what it covers.
+        """
         if complete < self._segment:
             return
         active = self.active

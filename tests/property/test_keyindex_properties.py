@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from storage import KeyIndex, make_key, make_scope, parquet
+from storage import KeyIndex, keyindex, make_key, make_scope, parquet
 from storage.keyindex import WINDOW_US
 from tests.support.keys import KeyHarness, spread
 
@@ -59,6 +59,33 @@ def test_the_edge_of_24_hours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, i
     ]:
         harness.now_us = start_us + later_us
         assert harness.seen([spread(7)]) == [expected]
+
+
+def test_a_generation_does_not_end_within_a_segment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run holds the keys of whole segments, so that it can be made again from their rows.
+
+    When one that was lost also held the first keys of the next segment, those were forgotten:
+    the next run said that it covers them.
+    """
+    monkeypatch.setattr(parquet, "recent_keys", parquet.recent_keys)
+    monkeypatch.setattr(keyindex, "GENERATION_KEYS", 6)
+    harness = KeyHarness(tmp_path / "data")
+    for first in (0, 10, 20):
+        harness.claim([spread(number) for number in range(first, first + 8)])
+        harness.end_segment()
+        # The first half of the next segment, which is in no part yet.
+        harness.claim([spread(number) for number in range(first + 8, first + 10)])
+        harness.flush()
+        harness.work()
+    assert len(harness.runs()) > 0
+    for path in harness.runs():
+        data = path.read_bytes()
+        path.unlink()
+        harness.kill()
+        assert harness.seen([spread(number) for number in range(30)]) == [True] * 30
+        path.write_bytes(data)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))

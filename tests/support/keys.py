@@ -107,7 +107,6 @@ class KeyHarness:
     def end_segment(self) -> None:
         """The next rows go into another segment."""
         self.segment += 1
-        self.index.turn(self.now_us, self.segment - 1)
 
     def flush(self) -> None:
         """All ended segments are in parts."""
@@ -118,9 +117,11 @@ class KeyHarness:
         self.in_parts = self.segment - 1
 
     def work(self, steps_max: int = 10**9) -> None:
-        """Do what is due, until nothing is; ends early after an error or so many steps."""
+        """Do what is due, until nothing is, something failed, or so many steps were done."""
+        self.index.turn(self.now_us, self.segment - 1)
         self.now_s = max(self.now_s, (self.now_us - NOW_US) / 1e6)
-        while tasks := self.upkeep.due(self.now_us, self.now_s, self.in_parts):
+        has_failed = False
+        while not has_failed and (tasks := self.upkeep.due(self.now_us, self.now_s, self.in_parts)):
             for task in tasks:
                 error = None
                 try:
@@ -131,9 +132,8 @@ class KeyHarness:
                 except (StorageError, OSError) as failure:
                     error = failure
                 self.upkeep.done(task, error, self.now_s)
-                self.now_s += 60 if error else 0
-                if error:
-                    return
+                has_failed = has_failed or error is not None
+        self.now_s += 60 * has_failed  # as long as any pause before the next try
 
     def kill(self) -> None:
         """The process ends; the machine goes on."""

@@ -78,6 +78,18 @@ def test_whatever_is_written_is_found(
     assert [pair for keys in found.read_keys(3) for pair in pairs_of(keys)] == ordered
 
 
+def test_keys_that_share_their_first_half_over_many_blocks(tmp_path: Path) -> None:
+    """Somebody may choose identities so; each key is found, wherever their blocks begin and end."""
+    same = [(b"\xab" * 8 + (7 * n).to_bytes(8, "big"), n) for n in range(5 * BLOCK_KEYS)]
+    before = [(b"\x01" + spread(n)[1:], n) for n in range(100)]
+    after = [(b"\xfe" + spread(n)[1:], n) for n in range(100)]
+    run = write_run(tmp_path / "run", FaultyFiles(), [*before, *same, *after])
+    for key, time_us in [*before, *same, *after]:
+        assert lookup(run, key) == time_us
+    for n in range(5 * BLOCK_KEYS):
+        assert lookup(run, b"\xab" * 8 + (7 * n + 1).to_bytes(8, "big")) is None
+
+
 @pytest.mark.parametrize(
     ("block", "at", "reason"),
     [
