@@ -92,7 +92,7 @@ def _account(url: str, **given: str) -> Account:
     context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
 )
 @click.argument("names", metavar="[MEASUREMENT]...", nargs=-1, type=click.Choice([*_MEASUREMENTS]))
-@click.option("--quick", "is_quick", is_flag=True, help="All within about a minute, rougher.")
+@click.option("--quick", "is_quick", is_flag=True, help="All within a minute and a half, rougher.")
 @click.option(
     "--seconds",
     type=click.FloatRange(1, SECONDS_MAX),
