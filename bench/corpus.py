@@ -13,7 +13,7 @@ import msgspec
 from bench.http1 import request_head
 from bench.template import ID_SLOT, Template, iso_slot, ms_slot
 
-Traffic = Literal["scanova", "croct", "zenovay"]
+Traffic = Literal["scanova", "scanova_server", "croct", "zenovay"]
 
 # Enough that no server-side cache of parsed headers or texts looks better than it would be.
 SINGLES: Final = 512
@@ -85,7 +85,8 @@ def templates(traffic: Traffic, size: int, account: Account, seed: int) -> list[
     rng = random.Random(f"{traffic} {size} {seed}")
     if traffic == "zenovay":
         return [_zenovay(rng, size, account) for _ in range(max(4, BATCHED_EVENTS // size))]
-    make = _scanova if traffic == "scanova" else _croct
+    makers = {"scanova": _scanova, "scanova_server": _scanova_server, "croct": _croct}
+    make = makers[traffic]
     return [make(rng, account) for _ in range(SINGLES)]
 
 
@@ -141,6 +142,29 @@ def _scanova(rng: random.Random, account: Account) -> Template:
         "consent": "granted",
     }
     return _template("/ct", _browser_headers(rng, account, agent), body, 1)
+
+
+def _scanova_server(rng: random.Random, account: Account) -> Template:
+    body = {
+        "event_id": ID_SLOT,
+        "site_id": account.site,
+        "event_name": "purchase",
+        "scan_session_id": _uuid(rng),
+        "visitor_id": _uuid(rng),
+        "timestamp": iso_slot(rng.randrange(1000)),
+        "conversion_value": {"amount": rng.randrange(500, 20_000) / 100, "currency": "EUR"},
+        "user_identifiers": {"email_hash": f"{rng.getrandbits(256):064x}"},
+        "properties": {"order_id": f"2026-{rng.randrange(10**6):06d}", "items": 3},
+    }
+    headers = [
+        ("Host", account.host),
+        ("Connection", "keep-alive"),
+        ("User-Agent", "shop-backend/3.2"),
+        ("Accept", "*/*"),
+        ("Content-Type", "application/json"),
+        ("X-API-Key", account.key),
+    ]
+    return _template("/server-events", headers, body, 1)
 
 
 def _product(rng: random.Random) -> dict[str, object]:

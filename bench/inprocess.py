@@ -39,7 +39,8 @@ _CASES: Final[dict[str, tuple[Traffic, int, int]]] = {
 _WARM_UP: Final = 0.1
 _PROFILED: Final = 35
 
-_Scope = dict[str, Any]
+# A scope, and the body.
+Prepared = tuple[dict[str, Any], bytes]
 
 
 def inprocess(options: Options) -> list[Figure]:
@@ -79,9 +80,9 @@ async def _run(
     )
     edge = await service.start()
     try:
-        scopes = _scopes(traffic, size, account, requests, options.seed)
+        prepared = scopes(traffic, size, account, requests, options.seed)
         warm = int(requests * _WARM_UP)
-        await _answer_all(edge, scopes[:warm], in_flight)
+        await _accepted(edge, prepared[:warm], in_flight)
         # The prepared requests are ours: the collector's garbage collections shall not visit them.
         gc.collect()
         gc.freeze()
@@ -89,7 +90,7 @@ async def _run(
         began_s = time.process_time()
         if profile is not None:
             profile.enable()
-        await _answer_all(edge, scopes[warm:], in_flight)
+        await _accepted(edge, prepared[warm:], in_flight)
         if profile is not None:
             profile.disable()
         cost_s = time.process_time() - began_s
@@ -101,17 +102,15 @@ async def _run(
     return cost_s * 1e6 / ((requests - warm) * size)
 
 
-def _scopes(
-    traffic: Traffic, size: int, account: Account, count: int, seed: int
-) -> list[tuple[_Scope, bytes]]:
-    """Requests as granian hands them over: a scope and the body."""
+def scopes(traffic: Traffic, size: int, account: Account, count: int, seed: int) -> list[Prepared]:
+    """Requests as granian hands them over."""
     now_ms = time.time_ns() // 1_000_000
     cut = [template.stamped(now_ms) for template in templates(traffic, size, account, seed)]
     ids = Ids(fresh_run())
     return [_scope(ids.next().join(cut[index % len(cut)])) for index in range(count)]
 
 
-def _scope(request: bytes) -> tuple[_Scope, bytes]:
+def _scope(request: bytes) -> Prepared:
     head, _, body = request.partition(b"\r\n\r\n")
     line, *lines = head.split(b"\r\n")
     method, path, _ = line.decode().split(" ")
@@ -127,8 +126,17 @@ def _scope(request: bytes) -> tuple[_Scope, bytes]:
     return scope, body
 
 
-async def _answer_all(edge: Edge, requests: list[tuple[_Scope, bytes]], in_flight: int) -> None:
-    """Have `edge` answer all, `in_flight` at a time. Raises `LoadFailed` on any refusal."""
+async def _accepted(edge: Edge, requests: list[Prepared], in_flight: int) -> None:
+    """Have `edge` answer all of them. Raises `LoadFailed` on any refusal."""
+    statuses = await answer_all(edge.answer, requests, in_flight)
+    if statuses.keys() - {200, 204}:
+        raise LoadFailed(f"not everything was acknowledged: answers by status {statuses}")
+
+
+async def answer_all(
+    answer: Callable[..., Awaitable[None]], requests: list[Prepared], in_flight: int
+) -> dict[int, int]:
+    """Have `answer` answer all, `in_flight` at a time; how many answers had which status."""
     waiting = iter(requests)
     statuses: dict[int, int] = {}
 
@@ -138,13 +146,12 @@ async def _answer_all(edge: Edge, requests: list[tuple[_Scope, bytes]], in_fligh
 
     async def work() -> None:
         for scope, body in waiting:
-            await edge.answer(scope, _receiver(body), send)
+            await answer(scope, _receiver(body), send)
             # As between two requests of a connection: others get their turn.
             await asyncio.sleep(0)
 
     await asyncio.gather(*(asyncio.ensure_future(work()) for _ in range(in_flight)))
-    if set(statuses) - {200, 204}:
-        raise LoadFailed(f"not everything was acknowledged: answers by status {statuses}")
+    return statuses
 
 
 def _receiver(body: bytes) -> Callable[[], Awaitable[dict[str, Any]]]:

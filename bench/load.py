@@ -22,7 +22,9 @@ from bench.flush import flush
 from bench.freshness import freshness
 from bench.generator import CONNECTIONS_MAX, SECONDS_MAX
 from bench.inprocess import inprocess
+from bench.limits import limits
 from bench.options import Options, quick
+from bench.refusals import refusals
 from bench.restart import restart
 from bench.target import NotReady
 from bench.throughput import batches, remote, singles
@@ -33,6 +35,8 @@ _MEASUREMENTS: Final[dict[str, tuple[str, Callable[[Options], list[Figure]]]]] =
     "batches-100": ("Zenovay events, 100 per request", lambda o: batches(100, o)),
     "batches-1000": ("Zenovay events, 1,000 per request", lambda o: batches(1_000, o)),
     "inprocess": ("processor time per event, no HTTP", inprocess),
+    "refusals": ("processor time of a refusal", refusals),
+    "limits": ("memory and pauses under very many addresses", limits),
     "flush": ("rows from the log to Parquet", flush),
     "restart": ("kill -9 to ready", restart),
     "freshness": ("acknowledged to readable", freshness),
@@ -88,7 +92,7 @@ def _account(url: str, **given: str) -> Account:
     context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
 )
 @click.argument("names", metavar="[MEASUREMENT]...", nargs=-1, type=click.Choice([*_MEASUREMENTS]))
-@click.option("--quick", "is_quick", is_flag=True, help="All within about a minute, rougher.")
+@click.option("--quick", "is_quick", is_flag=True, help="All within a minute and a half, rougher.")
 @click.option(
     "--seconds",
     type=click.FloatRange(1, SECONDS_MAX),

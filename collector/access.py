@@ -1,8 +1,9 @@
 """Who may send what, and how much: credentials, origins, tokens and budgets of one request.
 
 Names no protocol: which rule applies is told by the endpoint's row. Refuses by value; the order of
-checks is the head phase (`head`), then, with the body decoded, the sites of its events
-(`batch_site`, `item_site`), then what only a valid body is asked for (`decoded`).
+checks is the address (`address_refusal`), the head (`head`), then, with the body decoded, the sites
+of its events (`batch_site`, `item_site`), then what their site is asked (`batch_refused`,
+`site_refusal`).
 """
 
 from collections.abc import Callable, Sequence
@@ -27,21 +28,28 @@ class Caller(msgspec.Struct, kw_only=True):
     """Who sends a request, as far as its head tells.
 
     `site` is known in the head phase only where the head names it. `origin` is None when the
-    request has neither Origin nor Referer.
+    request has neither Origin nor Referer. `budget` is there where the request was counted towards
+    a month, at `counted_us`.
     """
 
     head: Head
+    address: str
     origin: str | None = None
     key: Key | None = None
     site: Site | None = None
     budget: Budget | None = None
+    counted_us: int = 0
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """The whole request is refused; `budget` is what the caller is told of its limits."""
+    """The whole request is refused; `budget` is what the caller is told of its limits.
+
+    `site`: whose limit it is, or where it would have gone, if that is known.
+    """
 
     refusal: Refusal
     budget: Budget | None = None
+    site: Site | None = None
 
 
 class Access:
@@ -53,20 +61,26 @@ class Access:
         limiter: Limiter,
         *,
         monotonic_us: Callable[[], int],
-        now_us: Callable[[], int],
     ) -> None:
         self._sites = sites
         self._limiter = limiter
         self._monotonic_us = monotonic_us
-        self._now_us = now_us
         self._verifiers: dict[str, TokenVerifier] = {}
+        self._by_address: dict[
+            Literal["origin", "key", "app"], Callable[[str, int], Refusal | None] | None
+        ] = {"origin": limiter.browser, "key": limiter.failed_auth_blocked, "app": None}
         self._heads: dict[
             Literal["origin", "key", "app"],
             Callable[[Endpoint, Request, str], Caller | Refused],
         ] = {"origin": self._head_origin, "key": self._head_key, "app": self._head_app}
 
+    def address_refusal(self, endpoint: Endpoint, address: str) -> Refusal | None:
+        """Judge a request by where it comes from alone; asks once, so call it once."""
+        ask = self._by_address[endpoint.credentials]
+        return None if ask is None else ask(address, self._monotonic_us())
+
     def head(self, endpoint: Endpoint, request: Request, address: str) -> Caller | Refused:
-        """Judge a request by its head alone, before its body is read."""
+        """Judge a request that `address_refusal` let pass by its head, before its body is read."""
         return self._heads[endpoint.credentials](endpoint, request, address)
 
     def batch_site(self, caller: Caller, name: str) -> Site | Refusal:
@@ -80,43 +94,46 @@ class Access:
             return self._sites.key_site(caller.key, site_id)
         return self._sites.browser_site(site_id, caller.origin or "")
 
-    def decoded(
-        self,
-        endpoint: Endpoint,
-        caller: Caller,
-        site: Site,
-        items: Sequence[Event | Refusal],
-        address: str,
+    def batch_refused(
+        self, endpoint: Endpoint, caller: Caller, site: Site, items: Sequence[Event | Refusal]
     ) -> Refused | None:
-        """What is asked of a request whose body is valid: its token, suspension, its budget."""
+        """What is asked of a request with one site: its token, suspension, what is left to send."""
+        if endpoint.limit_at == "head":
+            refusal = self.site_refusal(site)
+            return None if refusal is None else self.over_site_limit(caller, refusal, site)
+        if not any(isinstance(item, Event) for item in items):
+            # Only what is valid is throttled: what can never succeed must not be told to come back.
+            return None
+        refusal = None
         if endpoint.credentials == "app":
-            refusal = self._identify(caller, site, items)
-            if refusal is None and site.croct_suspended:
-                refusal = Refusal(SUSPENDED, site.croct_suspended)
-            if refusal is None and site.croct_late == "drop" and _are_late(items):
-                refusal = _LATE
-            if refusal is not None:
-                return Refused(refusal)
-        if endpoint.limit_at == "decoded":
-            decision = self._limiter.application(address, self._monotonic_us(), self._now_us())
-            if decision.refusal is not None:
-                return Refused(decision.refusal, decision.budget)
-        return None
+            refusal = self._application_refusal(caller, site, items)
+        if refusal is None:
+            refusal = self._limiter.application(caller.address, site.id, self._monotonic_us())
+        return None if refusal is None else Refused(refusal, site=site)
+
+    def site_refusal(self, site: Site) -> Refusal | None:
+        """Ask the site's own limit for one request, however many of its events go there."""
+        return self._limiter.site(site.id, self._monotonic_us())
+
+    def over_site_limit(self, caller: Caller, refusal: Refusal, site: Site) -> Refused:
+        """The request has no other site: it is refused, and was not one of its month either."""
+        budget = caller.budget
+        if budget is not None:
+            assert caller.key is not None, "only keys have a month"
+            self._limiter.give_back(caller.key.name, caller.counted_us)
+            budget = msgspec.structs.replace(
+                budget, month_used=budget.month_used - 1, total_used=budget.total_used - 1
+            )
+        return Refused(refusal, budget, site)
 
     def _head_origin(self, endpoint: Endpoint, request: Request, address: str) -> Caller | Refused:
-        decision = self._limiter.browser(address, self._monotonic_us())
-        if decision.refusal is not None:
-            return Refused(decision.refusal, decision.budget)
         head = endpoint.read_head(request)
         if isinstance(head, Refusal):
             return Refused(head)
-        return Caller(head=head, origin=request_host(request.headers))
+        return Caller(head=head, address=address, origin=request_host(request.headers))
 
     def _head_key(self, endpoint: Endpoint, request: Request, address: str) -> Caller | Refused:
         monotonic_us = self._monotonic_us()
-        blocked = self._limiter.failed_auth_blocked(address, monotonic_us)
-        if blocked is not None:
-            return Refused(blocked)
         head = endpoint.read_head(request)
         key = head if isinstance(head, Refusal) else self._sites.key_holder(head.key)
         if isinstance(key, Refusal) or isinstance(head, Refusal):
@@ -127,14 +144,21 @@ class Access:
             if not self._limiter.allows(key.tier):
                 return Refused(_PLAN_REQUIRED)
             decision = self._limiter.tier(key.name, key.tier, monotonic_us, request.now_us)
-        else:
-            decision = self._limiter.server(key.name, monotonic_us)
-        if decision.refusal is not None:
-            return Refused(decision.refusal, decision.budget)
-        return Caller(head=head, key=key, budget=decision.budget)
+            if decision.refusal is not None:
+                return Refused(decision.refusal, decision.budget)
+            return Caller(
+                head=head,
+                address=address,
+                key=key,
+                budget=decision.budget,
+                counted_us=request.now_us,
+            )
+        refusal = self._limiter.server(key.name, monotonic_us)
+        if refusal is not None:
+            return Refused(refusal)
+        return Caller(head=head, address=address, key=key)
 
     def _head_app(self, endpoint: Endpoint, request: Request, address: str) -> Caller | Refused:
-        del address
         head = endpoint.read_head(request)
         if isinstance(head, Refusal):
             return Refused(head)
@@ -143,7 +167,17 @@ class Access:
         site = self._sites.application(head.app_id, origin)
         if isinstance(site, Refusal):
             return Refused(site)
-        return Caller(head=head, origin=origin, site=site)
+        return Caller(head=head, address=address, origin=origin, site=site)
+
+    def _application_refusal(
+        self, caller: Caller, site: Site, items: Sequence[Event | Refusal]
+    ) -> Refusal | None:
+        refusal = self._identify(caller, site, items)
+        if refusal is None and site.croct_suspended:
+            refusal = Refusal(SUSPENDED, site.croct_suspended)
+        if refusal is None and site.croct_late == "drop" and _are_late(items):
+            refusal = _LATE
+        return refusal
 
     def _identify(
         self, caller: Caller, site: Site, items: Sequence[Event | Refusal]

@@ -3,12 +3,15 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, Final, Protocol
 
 from collector import http
+from collector.access import Access, Caller
 from collector.adapters.contract import Endpoint, PlainEndpoint, Request, Response
-from collector.http import AddressReader, BodyReader, Disconnected, Receive, Send
+from collector.addresses import AddressReader
+from collector.http import BodyReader, Disconnected, Receive, Send
 from collector.ids import uuid4, uuid4_hex
 from collector.metrics import Metrics
 from collector.pipeline import Pipeline
@@ -49,6 +52,7 @@ class Edge:
         *,
         endpoints: Iterable[Endpoint | PlainEndpoint],
         pages: Mapping[str, Callable[[], Response]],
+        access: Access,
         pipeline: Pipeline,
         bodies: BodyReader,
         addresses: AddressReader,
@@ -58,6 +62,7 @@ class Edge:
         monotonic_s: Callable[[], float],
     ) -> None:
         self._pages = pages
+        self._access = access
         self._pipeline = pipeline
         self._bodies = bodies
         self._addresses = addresses
@@ -77,22 +82,27 @@ class Edge:
     async def answer(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Answer one HTTP request, whatever it is."""
         self._in_flight += 1
-        started_s = self._monotonic_s()
         headers: dict[bytes, bytes] = dict(scope["headers"])
         endpoint = self._routes.get((scope["method"], scope["path"]))
+        credentials = False
         try:
             if isinstance(endpoint, Endpoint):
-                response, status = await self._ingest(endpoint, scope, headers, receive)
-                self._metrics.ack_seconds.observe(self._monotonic_s() - started_s)
+                admitted = self._admit(endpoint, scope, headers)
+                if isinstance(admitted, Response):
+                    response, status = admitted, admitted.status
+                    await self._bodies.discard(receive, headers)
+                else:
+                    response, status = await self._ingest(endpoint, *admitted, receive)
+                self._metrics.count_request(endpoint.name, status)
             else:
                 response = self._answer_other(endpoint, scope, headers)
-                status = response.status
+                credentials = _allows_credentials(endpoint or self._paths.get(scope["path"]))
                 await self._bodies.discard(receive, headers)
-            self._metrics.count_request(endpoint.name if endpoint else "other", status)
-            credentials = _allows_credentials(endpoint or self._paths.get(scope["path"]))
-            await http.write_response(
-                send, response, headers.get(b"origin"), allows_credentials=credentials
-            )
+                name = endpoint.name if endpoint else "other"
+                self._metrics.count_request(name, response.status)
+            origin = headers.get(b"origin")
+            await send(http.start(response, origin, allows_credentials=credentials))
+            await send({"type": "http.response.body", "body": response.body})
         finally:
             self._in_flight -= 1
             if self.is_stopping and self._in_flight == 0:
@@ -105,59 +115,66 @@ class Edge:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._drained.wait(), timeout_s)
 
-    async def _ingest(
-        self,
-        endpoint: Endpoint,
-        scope: dict[str, Any],
-        headers: dict[bytes, bytes],
-        receive: Receive,
-    ) -> tuple[Response, int]:
-        """The answer, and the status to count it as."""
-        request = Request(
+    def _request(
+        self, scope: dict[str, Any], headers: dict[bytes, bytes], *, has_id: bool
+    ) -> Request:
+        return Request(
             method=scope["method"],
             path=scope["path"],
             query=scope["query_string"],
             headers=headers,
-            id=uuid4() if endpoint.wants_request_id else "",
+            id=uuid4() if has_id else "",
             now_us=self._now_us(),
         )
-        is_read = False
 
-        def read_body(bytes_max: int) -> Awaitable[bytes | Refusal]:
-            nonlocal is_read
-            is_read = True
-            return self._bodies.read(receive, headers, bytes_max)
+    def _admit(
+        self, endpoint: Endpoint, scope: dict[str, Any], headers: dict[bytes, bytes]
+    ) -> tuple[Request, Caller] | Response:
+        """The request and who sends it, or the answer that turns it away before its body is read.
 
+        What is refused by its address alone is not even made a request of: floods end here.
+        """
+        has_id = endpoint.wants_request_id
         try:
             if self.is_stopping:
-                response = endpoint.refuse(request, _STOPPING, None)
-            else:
-                response = await self._pipeline.ingest(
-                    endpoint, request, self._addresses.read(scope), read_body
-                )
+                request = self._request(scope, headers, has_id=has_id)
+                return endpoint.refuse(request, _STOPPING, None)
+            address = self._addresses.read(scope)
+            refusal = self._access.address_refusal(endpoint, address)
+            if refusal is not None and not endpoint.refusals_vary:
+                return self._pipeline.refuse_alike(endpoint, refusal)
+            request = self._request(scope, headers, has_id=has_id)
+            if refusal is not None:
+                return self._pipeline.refuse(endpoint, request, refusal)
+            caller = self._pipeline.admit(endpoint, request, address)
+        except Exception:  # noqa: BLE001 the last resort: logged, counted as 500, retriable
+            request = self._request(scope, headers, has_id=has_id)
+            return _failed(endpoint, request)
+        return caller if isinstance(caller, Response) else (request, caller)
+
+    async def _ingest(
+        self, endpoint: Endpoint, request: Request, caller: Caller, receive: Receive
+    ) -> tuple[Response, int]:
+        """The answer, and the status to count it as."""
+        started_s = self._monotonic_s()
+        try:
+            response = await self._pipeline.ingest(
+                endpoint, request, caller, partial(self._bodies.read, receive, request.headers)
+            )
         except Disconnected:
             # Most often nobody reads this; who sent a broken chunk does.
             return endpoint.refuse(request, _CUT_SHORT, None), _CLIENT_CLOSED_REQUEST
         except Exception:  # noqa: BLE001 the last resort: logged, counted as 500, retriable
-            # A bug of ours. The client may try again; nothing was acknowledged.
-            _log.exception("%s failed", endpoint.name)
-            response = endpoint.refuse(request, Refusal(INTERNAL_ERROR, "internal error"), None)
-        if not is_read:
-            await self._bodies.discard(receive, headers)
+            response = _failed(endpoint, request)
+        finally:
+            self._metrics.ack_seconds.observe(self._monotonic_s() - started_s)
         return response, response.status
 
     def _answer_other(
         self, endpoint: PlainEndpoint | None, scope: dict[str, Any], headers: dict[bytes, bytes]
     ) -> Response:
         method, path = scope["method"], scope["path"]
-        request = Request(
-            method=method,
-            path=path,
-            query=scope["query_string"],
-            headers=headers,
-            id=uuid4(),
-            now_us=self._now_us(),
-        )
+        request = self._request(scope, headers, has_id=True)
         if endpoint is not None:
             if not self._trusts(headers):
                 refusal = Refusal(ORIGIN_REFUSED, "no application trusts this origin")
@@ -176,6 +193,12 @@ class Edge:
         response = routes[0].refuse(request, refusal, None)
         response.headers = [*response.headers, (b"allow", methods)]
         return response
+
+
+def _failed(endpoint: Endpoint, request: Request) -> Response:
+    """The answer after a bug of ours. The client may try again; nothing was acknowledged."""
+    _log.exception("%s failed", endpoint.name)
+    return endpoint.refuse(request, Refusal(INTERNAL_ERROR, "internal error"), None)
 
 
 def _allows_credentials(

@@ -16,6 +16,8 @@ from msgspec import Meta
 _SPAN_MS_MAX: Final = 315_360_000_000
 
 Allowance = Annotated[int, Meta(ge=0, le=1_000_000_000_000)]
+# Requests at once; 0: one minute's allowance.
+Burst = Annotated[int, Meta(ge=0, le=1_000_000_000_000)]
 SpanMs = Annotated[int, Meta(ge=0, le=_SPAN_MS_MAX)]
 Bytes = Annotated[int, Meta(ge=0)]
 # What must hold something to be of use; there is no "off".
@@ -38,8 +40,11 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     host: ListenHost = "127.0.0.1"
     # 0: any free port.
     port: Annotated[int, Meta(ge=0, le=65_535)] = 8000
-    # Believed about the client address; any other sender of X-Forwarded-For is not.
+    # Believed about the client address; nobody else's X-Forwarded-For or Forwarded is.
     trusted_proxies: tuple[Network, ...] = ()
+    # "auto": X-Forwarded-For where there is one, because a proxy that writes it passes on what a
+    # client says in Forwarded.
+    proxy_header: Literal["auto", "x-forwarded-for", "forwarded"] = "auto"
     # One Zenovay batch of 1,000 events of 4 KB; larger bodies only cost memory per connection.
     body_bytes_max: Capacity = 4_194_304
     # A phone on a bad line sends 4 MB within this; a slow-body attacker is cut off.
@@ -73,20 +78,25 @@ class Storage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """Requests per minute; token buckets whose capacity is one minute's allowance."""
+    """Token buckets: a rate per minute, and how many requests may come at once."""
 
     browser_requests_per_minute: Allowance = 100
+    browser_burst: Burst = 0
     server_requests_per_minute: Allowance = 1_000
+    server_burst: Burst = 0
     croct_requests_per_minute: Allowance = 0
+    croct_burst: Burst = 0
     failed_auth_per_minute: Allowance = 30
-    # Buckets kept at a time, about 150 bytes each; full buckets are dropped first.
-    addresses_max: Capacity = 200_000
+    failed_auth_burst: Burst = 0
+    # Buckets kept at a time and limit, about 150 bytes each; only full buckets are forgotten.
+    addresses_max: Capacity = 100_000
 
 
 class Tier(msgspec.Struct, frozen=True, kw_only=True):
     """Zenovay's limits per key."""
 
     requests_per_minute: Allowance
+    burst: Burst = 0
     requests_per_month: Allowance = 0
     allowed: bool = True
 
@@ -118,6 +128,9 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     id: Name
     team: Name = ""
     active: bool = True
+    # All senders together.
+    requests_per_minute: Allowance = 0
+    burst: Burst = 0
     # Exact host names, or `*.example.com` for its subdomains of any depth.
     allowed_domains: tuple[DomainPattern, ...] = ()
     goals: frozenset[Name] = frozenset()

@@ -1,10 +1,9 @@
-"""HTTP as far as ASGI leaves it to us: bounded bodies, client address, CORS, one way to answer."""
+"""HTTP as far as ASGI leaves it to us: bounded bodies, CORS, one way to answer."""
 
 import asyncio
-import ipaddress
 import zlib
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from typing import Any, Final, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
 
 from collector.adapters.contract import Header, Response
 from collector.refusal import (
@@ -17,17 +16,25 @@ from collector.refusal import (
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
-T = TypeVar("T")
 
 _PREFLIGHT_MAX_AGE: Final = b"7200"  # the most that browsers honour everywhere
+_VARY: Final = (b"vary", b"Origin")
 _EXPOSED: Final = (
-    b"Retry-After, X-Suspension-Reason, X-Request-Id, X-RateLimit-Limit, X-RateLimit-Remaining, "
-    b"X-RateLimit-Reset, X-Usage-Monthly, X-Usage-Limit, X-Usage-Reset, X-Usage-Total"
+    b"access-control-expose-headers",
+    (
+        b"Retry-After, X-Suspension-Reason, X-Request-Id, X-RateLimit-Limit, "
+        b"X-RateLimit-Remaining, X-RateLimit-Reset, X-Usage-Monthly, X-Usage-Limit, "
+        b"X-Usage-Reset, X-Usage-Total"
+    ),
 )
 # Far above any sensible batch, so that whoever sends one by mistake learns why it is refused.
 _DISCARDED_BYTES_MAX: Final = 67_108_864
+_DISCARDED_DIGITS: Final = len(str(_DISCARDED_BYTES_MAX))
 _LENGTH_DIGITS_MAX: Final = 18  # enough to be too many; int() refuses thousands of digits
 _GZIP_MEMBERS_MAX: Final = 64  # each copies what follows it: without a limit the cost is quadratic
+# Of an answer that is kept: more origins than a flood comes from, and none as long as it likes.
+_KEPT_ORIGINS_MAX: Final = 64
+_KEPT_ORIGIN_BYTES_MAX: Final = 128
 _WINDOW_BITS: Final = {b"gzip": 31, b"x-gzip": 31, b"deflate": 15}
 
 
@@ -55,10 +62,15 @@ class BodyReader:
         if _announced_bytes(headers) > bytes_max:
             await self.discard(receive, headers)
             return _too_large(bytes_max)
-        received = await self._in_time(_receive_body(receive, bytes_max))
-        if received is None:
+        task = self._begin()
+        try:
+            body, is_whole = await _receive_body(receive, bytes_max)
+        except asyncio.CancelledError:
+            if not self._is_overdue(task):
+                raise
             return Refusal(BODY_TOO_SLOW, "the body did not arrive in time")
-        body, is_whole = received
+        finally:
+            del self._reading[task]
         if len(body) > bytes_max:
             if not is_whole:
                 await self.discard(receive, headers)
@@ -73,27 +85,42 @@ class BodyReader:
         the answer: the client would see a failing network where it should read a refusal. Who asks
         before it sends (`Expect`) is not encouraged; who sends without end is cut off.
         """
-        is_chunked = b"transfer-encoding" in headers
-        if b"expect" in headers or not (is_chunked or _announced_bytes(headers)):
+        length = headers.get(b"content-length", b"0")
+        if length == b"0" and b"transfer-encoding" not in headers:
             return
-        if _announced_bytes(headers) <= _DISCARDED_BYTES_MAX:
-            await self._in_time(_receive_rest(receive))
+        if b"expect" in headers or (
+            len(length) >= _DISCARDED_DIGITS and _announced_bytes(headers) > _DISCARDED_BYTES_MAX
+        ):
+            return
+        task = self._begin()
+        size = 0
+        try:
+            while size <= _DISCARDED_BYTES_MAX:
+                message = await receive()
+                # Of a client that went away there is no more either.
+                if not message.get("more_body", False):
+                    return
+                size += len(message.get("body", b""))
+        except asyncio.CancelledError:
+            if not self._is_overdue(task):
+                raise
+        finally:
+            del self._reading[task]
 
-    async def _in_time(self, receiving: Coroutine[Any, Any, T]) -> T | None:
-        """What `receiving` returns, None when the sweep found it overdue."""
+    def _begin(self) -> asyncio.Task[Any]:
+        """Have the sweep watch the current task, until it is taken out of `_reading`."""
         task = asyncio.current_task()
         assert task is not None, "requests run in tasks"
         self._reading[task] = self._monotonic_s() + self._timeout_s
-        try:
-            return await receiving
-        except asyncio.CancelledError:
-            if task not in self._overdue:
-                raise
-            self._overdue.discard(task)
-            task.uncancel()
-            return None
-        finally:
-            del self._reading[task]
+        return task
+
+    def _is_overdue(self, task: asyncio.Task[Any]) -> bool:
+        """Whether it was the sweep that cancelled `task`, which then goes on."""
+        if task not in self._overdue:
+            return False
+        self._overdue.discard(task)
+        task.uncancel()
+        return True
 
     def sweep(self) -> None:
         """Cancel the readers whose time is up; call it about once a second."""
@@ -106,8 +133,8 @@ class BodyReader:
 
 def _announced_bytes(headers: dict[bytes, bytes]) -> int:
     """The value of Content-Length; 0 without one. The server has refused what is no number."""
-    length = headers.get(b"content-length", b"")
-    return int(length[:_LENGTH_DIGITS_MAX]) if length.isdigit() else 0
+    length = headers.get(b"content-length")
+    return int(length[:_LENGTH_DIGITS_MAX]) if length is not None and length.isdigit() else 0
 
 
 async def _receive_body(receive: Receive, bytes_max: int) -> tuple[bytes, bool]:
@@ -129,16 +156,6 @@ async def _receive_body(receive: Receive, bytes_max: int) -> tuple[bytes, bool]:
         chunks.append(chunk)
         size += len(chunk)
     return b"".join(chunks), True
-
-
-async def _receive_rest(receive: Receive) -> None:
-    """Everything up to the end of a body, and no more than `_DISCARDED_BYTES_MAX`."""
-    size = 0
-    while size <= _DISCARDED_BYTES_MAX:
-        message = await receive()
-        if message["type"] == "http.disconnect" or not message.get("more_body", False):
-            return
-        size += len(message.get("body", b""))
 
 
 def _too_large(bytes_max: int) -> Refusal:
@@ -186,55 +203,6 @@ def _inflate(body: bytes, bits: int, bytes_max: int) -> bytes | Refusal:
     return Refusal(MALFORMED_BODY, f"the body has more than {_GZIP_MEMBERS_MAX} gzip members")
 
 
-class AddressReader:
-    """Finds the client's address: the peer's, or what trusted proxies say of it."""
-
-    def __init__(self, trusted_proxies: Iterable[str]) -> None:
-        self._trusted = [ipaddress.ip_network(cidr, strict=False) for cidr in trusted_proxies]
-
-    def read(self, scope: dict[str, Any]) -> str:
-        """The address of the client, "" when the server does not know it.
-
-        With a trusted peer it is the right-most address of X-Forwarded-For that is not itself
-        trusted; what stands further left was written by nobody we know.
-        """
-        client = scope.get("client")
-        peer: str = client[0] if client else ""
-        if not self._trusted or not self._is_trusted(peer):
-            return peer
-        values = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
-        hops = b",".join(values).decode("latin-1").split(",")
-        for hop in reversed(hops):
-            address = _bare_address(hop)
-            if not address:
-                return peer
-            if not self._is_trusted(address):
-                return address
-            peer = address
-        return peer
-
-    def _is_trusted(self, address: str) -> bool:
-        try:
-            parsed = ipaddress.ip_address(address)
-        except ValueError:
-            return False
-        mapped = getattr(parsed, "ipv4_mapped", None)
-        return any((mapped or parsed) in network for network in self._trusted)
-
-
-def _bare_address(hop: str) -> str:
-    """The address in one member of X-Forwarded-For, without port or brackets; "" if none."""
-    text = hop.strip().strip('"')
-    if text.startswith("["):
-        text = text[1:].partition("]")[0]
-    elif text.count(":") == 1:
-        text = text.partition(":")[0]
-    try:
-        return str(ipaddress.ip_address(text))
-    except ValueError:
-        return ""
-
-
 def preflight(headers: dict[bytes, bytes], methods: bytes) -> Response:
     """The answer to OPTIONS: any origin may ask; the real request is the one that is judged."""
     asked = headers.get(b"access-control-request-headers", b"Content-Type")
@@ -249,23 +217,28 @@ def preflight(headers: dict[bytes, bytes], methods: bytes) -> Response:
     )
 
 
-async def write_response(
-    send: Send, response: Response, origin: bytes | None, *, allows_credentials: bool = False
-) -> None:
-    """Answer. Every answer to a request with an Origin echoes it, refusals too: a browser that may
-    not read a refusal takes it for a network failure and tries for ever.
+def start(
+    response: Response, origin: bytes | None, *, allows_credentials: bool = False
+) -> dict[str, object]:
+    """The first message of an answer: its head.
+
+    Every answer to a request with an Origin echoes it, refusals too: a browser that may not read a
+    refusal takes it for a network failure and tries for ever.
     """
-    headers: list[Header] = response.headers
+    if response.starts is not None:
+        message = response.starts.get(origin)
+        if message is not None:
+            return message
+    headers: list[Header] = response.headers.copy()
     if response.body or response.status not in {202, 204}:
-        headers = [*headers, (b"content-length", b"%d" % len(response.body))]
+        headers.append((b"content-length", b"%d" % len(response.body)))
     if origin is not None:
-        headers = [
-            *headers,
-            (b"access-control-allow-origin", origin),
-            (b"vary", b"Origin"),
-            (b"access-control-expose-headers", _EXPOSED),
-        ]
+        headers += ((b"access-control-allow-origin", origin), _VARY, _EXPOSED)
         if allows_credentials:
             headers.append((b"access-control-allow-credentials", b"true"))
-    await send({"type": "http.response.start", "status": response.status, "headers": headers})
-    await send({"type": "http.response.body", "body": response.body})
+    message = {"type": "http.response.start", "status": response.status, "headers": headers}
+    if response.starts is not None and len(origin or b"") <= _KEPT_ORIGIN_BYTES_MAX:
+        if len(response.starts) >= _KEPT_ORIGINS_MAX:
+            response.starts.clear()
+        response.starts[origin] = message
+    return message

@@ -5,6 +5,7 @@ configuration and codes from the refusal table: a client cannot make new ones.
 """
 
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -43,8 +44,8 @@ class Metrics:
     """All counters of one collector; gauges are asked for when the page is."""
 
     def __init__(self) -> None:
-        self._events: dict[EventLabels, int] = {}
-        self._requests: dict[tuple[str, int], int] = {}
+        self._events: defaultdict[EventLabels, int] = defaultdict(int)
+        self._requests: defaultdict[tuple[str, int], int] = defaultdict(int)
         self.commit_seconds = Histogram(SECONDS)
         self.commit_events = Histogram(ROWS)
         self.ack_seconds = Histogram(SECONDS)
@@ -52,12 +53,11 @@ class Metrics:
 
     def count_event(self, labels: EventLabels, count: int = 1) -> None:
         """Count `count` events of one outcome."""
-        self._events[labels] = self._events.get(labels, 0) + count
+        self._events[labels] += count
 
     def count_request(self, endpoint: str, status: int) -> None:
         """Count one answered request."""
-        labels = (endpoint, status)
-        self._requests[labels] = self._requests.get(labels, 0) + 1
+        self._requests[endpoint, status] += 1
 
     def observe_commit(self, seconds: float, rows: int) -> None:
         """Count one group commit."""

@@ -56,6 +56,7 @@ _log: Final = logging.getLogger("collector")
 _LEVELS: Final = {"debug": logging.DEBUG, "warning": logging.WARNING}
 _UNKNOWN_SITE: Final = "unknown"
 _DAY_US: Final = 24 * 3600 * 1_000_000
+_ANSWERS_MAX: Final = 1_024
 # A full queue drains in well under a second; a full or failing disk takes an operator.
 _RETRY_AFTER_S: Final = {QUEUE_FULL: 1, STORAGE_UNAVAILABLE: 10, SHUTTING_DOWN: 5}
 
@@ -87,42 +88,52 @@ class Pipeline:
         self._quarantine = quarantine
         self._dedup = Dedup(store.keys, store.warm)
         self._scopes: dict[tuple[str, str], bytes] = {}  # as many as sites times protocols
+        self._answers: dict[tuple[str, str, str, int], Response] = {}
+
+    def admit(self, endpoint: Endpoint, request: Request, address: str) -> Caller | Response:
+        """Judge a request that comes from a good address by its head: who sends it, or a refusal.
+
+        `Access.address_refusal` was asked before.
+        """
+        caller = self._access.head(endpoint, request, address)
+        if not isinstance(caller, Refused):
+            return caller
+        if endpoint.refusals_vary:
+            return self.refuse(endpoint, request, caller.refusal, caller.budget)
+        return self.refuse_alike(endpoint, caller.refusal)
 
     async def ingest(
-        self, endpoint: Endpoint, request: Request, address: str, read_body: ReadBody
+        self, endpoint: Endpoint, request: Request, caller: Caller, read_body: ReadBody
     ) -> Response:
-        """Answer one request to an endpoint that takes events."""
-        caller = self._access.head(endpoint, request, address)
-        if isinstance(caller, Refused):
-            return self._refuse(endpoint, request, caller.refusal, caller.budget)
+        """Answer a request that was admitted."""
         body = await read_body(endpoint.body_bytes_max or self._body_bytes_max)
         if isinstance(body, Refusal):
-            return self._refuse(endpoint, request, body, caller.budget, caller.site)
+            return self.refuse(endpoint, request, body, caller.budget, caller.site)
         request.body = body
         request.now_us = self._now_us()
         batch = endpoint.decode(request)
         if isinstance(batch, Refusal):
             batch = self._set_aside(request, batch, caller.site)
-            return self._refuse(endpoint, request, batch, caller.budget, caller.site)
+            return self.refuse(endpoint, request, batch, caller.budget, caller.site)
+        count = len(batch.items)
         for item in batch.items:
             if isinstance(item, Event):
                 self._clock.correct(item, request.now_us)
-        sites = self._authorise(endpoint, caller, batch, address)
+        sites = self._authorise(endpoint, caller, batch)
         if isinstance(sites, Refused):
-            site = caller.site
-            budget = sites.budget or caller.budget
-            return self._refuse(endpoint, request, sites.refusal, budget, site, len(batch.items))
-        outcomes = await self._store_batch(endpoint, request, caller, batch, sites, address)
+            site, budget = sites.site or caller.site, sites.budget or caller.budget
+            return self.refuse(endpoint, request, sites.refusal, budget, site, count=count)
+        outcomes = await self._store_batch(endpoint, request, caller, batch, sites)
         if isinstance(outcomes, Refusal):
             site = sites[0] if sites else None
-            return self._refuse(endpoint, request, outcomes, caller.budget, site, len(batch.items))
+            return self.refuse(endpoint, request, outcomes, caller.budget, site, count=count)
         self._count(endpoint, outcomes, sites)
         return endpoint.respond(request, batch, outcomes, caller.budget)
 
     # --- body phase
 
     def _authorise(
-        self, endpoint: Endpoint, caller: Caller, batch: Batch, address: str
+        self, endpoint: Endpoint, caller: Caller, batch: Batch
     ) -> "list[Site | None] | Refused":
         """The site of each item; items that may not go there become refusals.
 
@@ -135,12 +146,8 @@ class Pipeline:
                 return Refused(site)
             if endpoint.check is not None:
                 endpoint.check(batch, site)
-            # Only what is valid is throttled: what can never succeed must not be told to come back.
-            if any(isinstance(item, Event) for item in items):
-                refused = self._access.decoded(endpoint, caller, site, items, address)
-                if refused is not None:
-                    return refused
-            return [site] * len(items)
+            refused = self._access.batch_refused(endpoint, caller, site, items)
+            return [site] * len(items) if refused is None else refused
         sites: list[Site | None] = []
         for index, item in enumerate(items):
             if isinstance(item, Refusal):
@@ -152,6 +159,26 @@ class Pipeline:
                 sites.append(None)
                 continue
             sites.append(found)
+        return self._within_limits(caller, items, sites)
+
+    def _within_limits(
+        self, caller: Caller, items: list[Event | Refusal], sites: "list[Site | None]"
+    ) -> "list[Site | None] | Refused":
+        """One request of each site's limit; the items of one that is over it become refusals."""
+        asked: dict[str, Refusal | None] = {}
+        for index, site in enumerate(sites):
+            if site is None:
+                continue
+            if site.id not in asked:
+                asked[site.id] = self._access.site_refusal(site)
+            refusal = asked[site.id]
+            if refusal is not None:
+                items[index] = refusal
+        if len(asked) == 1:
+            site = next(site for site in sites if site is not None)
+            refusal = asked[site.id]
+            if refusal is not None:
+                return self._access.over_site_limit(caller, refusal, site)
         return sites
 
     async def _store_batch(
@@ -161,7 +188,6 @@ class Pipeline:
         caller: Caller,
         batch: Batch,
         sites: "list[Site | None]",
-        address: str,
     ) -> "list[Outcome] | Refusal":
         """Look up, encode, commit; the outcome of each item, or why none could be stored."""
         now_us = request.now_us
@@ -178,7 +204,7 @@ class Pipeline:
             row.key_id = key_id
             if not row.event_id:
                 row.event_id = uuid7(now_us)
-            client = item.client_address if row.source == "server" else address
+            client = item.client_address if row.source == "server" else caller.address
             ip_hash = hashes.get(client)
             if ip_hash is None:
                 ip_hash = hashes[client] = self._hash(client, now_us)
@@ -263,22 +289,41 @@ class Pipeline:
 
     # --- answers
 
-    def _refuse(
+    def refuse(
         self,
         endpoint: Endpoint,
         request: Request,
         refusal: Refusal,
-        budget: Budget | None,
+        budget: Budget | None = None,
         site: Site | None = None,
+        *,
         count: int = 1,
     ) -> Response:
-        site_id = site.id if site else _UNKNOWN_SITE
-        kind = refusal.kind
+        """Count `count` events as refused, and say so."""
+        self._tell(endpoint, refusal.kind, site.id if site else _UNKNOWN_SITE, count)
+        return endpoint.refuse(request, refusal, budget)
+
+    def refuse_alike(self, endpoint: Endpoint, refusal: Refusal) -> Response:
+        """Refuse before the body is read, where the answer is the same for everybody: it is kept.
+
+        Nothing that a client sent is in such a refusal, so there are few of them.
+        """
+        said = (endpoint.name, refusal.kind.code, refusal.message, refusal.retry_after_s)
+        answer = self._answers.get(said)
+        if answer is None:
+            if len(self._answers) >= _ANSWERS_MAX:
+                self._answers.clear()
+            nobody = Request(method=endpoint.method, path=endpoint.path, query=b"", headers={})
+            answer = self._answers[said] = endpoint.refuse(nobody, refusal, None)
+            answer.starts = {}
+        self._tell(endpoint, refusal.kind, _UNKNOWN_SITE, 1)
+        return answer
+
+    def _tell(self, endpoint: Endpoint, kind: Kind, site_id: str, count: int) -> None:
         self._metrics.count_event((site_id, endpoint.protocol, kind.outcome, kind.code), count)
         if kind.log != "none":
             # Never what the client sent: neither its words nor its address.
             _log.log(_LEVELS[kind.log], "%s: refused, %s", endpoint.name, kind.code)
-        return endpoint.refuse(request, refusal, budget)
 
     def _set_aside(self, request: Request, refusal: Refusal, site: Site | None) -> Refusal:
         """Keep an invalid body for inspection where the site asks for it.

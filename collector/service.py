@@ -5,6 +5,7 @@ supervises: it starts the worker anew when that ends by itself, as it does after
 """
 
 import asyncio
+import contextlib
 import ctypes
 import gc
 import logging
@@ -31,9 +32,10 @@ from collector import config_file, logs
 from collector.access import Access
 from collector.adapters import ENDPOINTS
 from collector.adapters.contract import Response
+from collector.addresses import AddressReader
 from collector.asgi import App, Edge
 from collector.config import Config, Server
-from collector.http import AddressReader, BodyReader
+from collector.http import BodyReader
 from collector.metrics import Metrics
 from collector.normalise import Clock
 from collector.origin import request_host
@@ -43,14 +45,14 @@ from collector.quarantine import Quarantine
 from collector.ratelimit import Limiter
 from collector.salt import DailySalt
 from collector.sites import Sites
+from collector.usage import UsageKeeper
 from storage import Files, Locked, Settings, StorageError, Store, layout
 
 _log: Final = logging.getLogger("collector")
 
 _TICK_S: Final = 0.05
 _SWEEP_S: Final = 1.0
-_USAGE_S: Final = 5.0
-_USAGE: Final = "usage.json"
+_USAGE_S: Final = 1.0
 # Long enough for the answers of the failed group to leave, short enough to be up again at once.
 _EXIT_DELAY_S: Final = 0.2
 _EXIT_CODE: Final = 70
@@ -80,7 +82,7 @@ class Service:
     def __init__(self, config: Config, files: Files | None = None) -> None:
         self._config = config
         self._files = files or Files()
-        self._last_sweep_s = self._last_usage_s = 0.0
+        self._last_sweep_s = 0.0
 
     async def start(self) -> Edge:
         """Open the store, build the rest. Raises `StorageError` or OSError."""
@@ -89,18 +91,23 @@ class Service:
         gc.disable()
         sys.setswitchinterval(_SWITCH_S)
         self._loop = asyncio.get_running_loop()
+        self._is_counted = asyncio.Event()
         self._metrics = Metrics()
         self._store = await self._open_store()
         self._store.observe_commits(self._metrics.observe_commit)
         self._store.on_flushed = self._metrics.flush_seconds.observe
-        self._limiter = Limiter(config.limits, config.tiers)
-        self._load_usage()
+        limiter = Limiter(config.limits, config.tiers, config.sites)
+        self._usage = UsageKeeper(
+            limiter.usage, self._store, wall_us=_now_us(), in_thread=asyncio.to_thread
+        )
+        self._usage.load()
         sites = Sites(config)
         self._bodies = BodyReader(
             timeout_ms=config.server.body_timeout_ms, monotonic_s=time.monotonic
         )
+        access = Access(sites, limiter, monotonic_us=_monotonic_us)
         pipeline = Pipeline(
-            access=Access(sites, self._limiter, monotonic_us=_monotonic_us, now_us=_now_us),
+            access=access,
             store=self._store,
             clock=Clock(config.time),
             hasher=AddressHasher(),
@@ -117,9 +124,10 @@ class Service:
                 "/readyz": self._readiness,
                 "/metrics": self._metrics_page,
             },
+            access=access,
             pipeline=pipeline,
             bodies=self._bodies,
-            addresses=AddressReader(config.server.trusted_proxies),
+            addresses=AddressReader(config.server.trusted_proxies, config.server.proxy_header),
             metrics=self._metrics,
             # As for beacons: who is no browser has no Origin, and there is none to refuse.
             trusts=lambda headers: (
@@ -129,6 +137,7 @@ class Service:
             monotonic_s=time.monotonic,
         )
         self._ticker = self._loop.call_later(_TICK_S, self._tick)
+        self._usage_kept = self._loop.create_task(self._keep_usage())
         # What lives as long as the process need not be visited by every collection, and a request
         # leaves no cycles behind: collecting after every 700 allocations cost 4 to 8 %.
         gc.freeze()
@@ -142,7 +151,8 @@ class Service:
         self._ticker.cancel()
         await self._edge.drain(self._config.server.stop_timeout_ms / 1000)
         await asyncio.sleep(_LINGER_S)
-        self._save_usage()
+        self._is_counted.set()
+        await self._usage_kept
         await self._store.close(flush_timeout_s=_FLUSH_TIMEOUT_S)
         gc.unfreeze()
         _log.info("stopped; %d rows stay in the log", self._store.unflushed_rows)
@@ -184,31 +194,20 @@ class Service:
         if now_s - self._last_sweep_s >= _SWEEP_S:
             self._last_sweep_s = now_s
             self._bodies.sweep()
-        if now_s - self._last_usage_s >= _USAGE_S:
-            self._last_usage_s = now_s
-            self._save_usage()
         self._ticker = self._loop.call_later(_TICK_S, self._tick)
 
-    # --- monthly usage
+    async def _keep_usage(self) -> None:
+        """Keep monthly usage up to date on disk, and once more when everything is counted.
 
-    def _load_usage(self) -> None:
-        data = self._store.read_state(_USAGE)
-        if data is None:
-            return
-        try:
-            self._limiter.usage.load(data)
-        except ValueError as error:
-            _log.warning("the monthly usage could not be read and starts from zero: %s", error)
-
-    def _save_usage(self) -> None:
-        usage = self._limiter.usage
-        if not usage.dirty:
-            return
-        try:
-            self._store.write_state(_USAGE, usage.dump())
-        except OSError as error:
-            usage.dirty = True
-            _log.warning("the monthly usage could not be kept: %s", error.strerror)
+        One task, so that no two writes run at once.
+        """
+        is_last = False
+        while not is_last:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._is_counted.wait(), _USAGE_S)
+            # Looked at before the write: what is counted during it needs another one.
+            is_last = self._is_counted.is_set()
+            await self._usage.save()
 
     # --- pages
 

@@ -34,11 +34,16 @@ class Request(msgspec.Struct, kw_only=True):
 
 
 class Response(msgspec.Struct):
-    """Status, headers (content-length and CORS are added by `http.write_response`) and body."""
+    """Status, headers (content-length and CORS are added by `http.start`) and body.
+
+    `starts`: for an answer that is given again and again, how its first message went to each
+    `Origin`; None for any other. Filled by `http.start`.
+    """
 
     status: int
     headers: list[Header]
     body: bytes = b""
+    starts: dict[bytes | None, dict[str, object]] | None = None
 
 
 class Head(msgspec.Struct, kw_only=True):
@@ -54,7 +59,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     """What a caller may still send: requests per minute, and per month where the tier limits it.
 
     `reset_s` and `month_reset_s` are Unix seconds. `limit` 0: no limit per minute;
-    `month_limit` 0: none per month. `retry_after_s` is set on a refusal.
+    `month_limit` 0: none per month. How long to wait is told by a refusal.
     """
 
     limit: int
@@ -64,7 +69,6 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     month_limit: int = 0
     month_reset_s: int = 0
     total_used: int = 0
-    retry_after_s: int = 0
 
 
 class SiteRules(Protocol):
@@ -95,8 +99,11 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 
     `credentials`: "origin" (the body names the site, the Origin must be one of its domains), "key"
     (an API key in the head) or "app" (an application id in the head, Origin trusted if present).
-    `limit_at`: "head" (before the body is read) or "decoded" (only what is valid is throttled).
+    `limit_at`: "head" (before the body is read; the site's own limit once the body names the site)
+    or "decoded" (only what is valid is throttled, by its sender's and its site's limit).
     `limit`: which budget is asked. `stores_duplicates`: a repeat is stored again, marked.
+    `refusals_vary` False: what `refuse` answers depends on the refusal alone, so that an answer
+    can be kept and given again.
     `check` is called with the authorised site and may replace items of the batch by refusals.
     `body_bytes_max` 0: the server's own limit. `wants_request_id`: `Request.id` is filled in.
     """
@@ -116,6 +123,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     check: Check | None = None
     body_bytes_max: int = 0
     wants_request_id: bool = False
+    refusals_vary: bool = True
     method: str = "POST"
 
 

@@ -299,6 +299,7 @@ ENDPOINTS: Final[tuple[Endpoint | PlainEndpoint, ...]] = (
         # A 429 that would turn into a 400 keeps the SDK asking for ever.
         limit_at="decoded",
         stores_duplicates=False,
+        refusals_vary=False,
         body_bytes_max=_BODY_BYTES_MAX,
         read_head=read_head,
         decode=decode,

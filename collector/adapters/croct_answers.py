@@ -73,7 +73,7 @@ def respond(
     return Response(status=204, headers=[])
 
 
-def refuse(request: Request, refusal: Refusal, budget: Budget | None) -> Response:
+def refuse(request: Request, refusal: Refusal, _budget: Budget | None) -> Response:
     """Say no with a problem document; by policy without one: suspended 202, kept aside 204.
 
     The message of a suspension is its reason and becomes the header `X-Suspension-Reason`.
@@ -90,8 +90,7 @@ def refuse(request: Request, refusal: Refusal, budget: Budget | None) -> Respons
     status = _STATUSES.get(kind.code, kind.status)
     headers: list[Header] = [(b"content-type", b"application/problem+json")]
     if status in {429, 503}:
-        wait_s = refusal.retry_after_s or (budget.retry_after_s if budget else 0) or 1
-        headers.append((b"retry-after", b"%d" % wait_s))
+        headers.append((b"retry-after", b"%d" % (refusal.retry_after_s or 1)))
     problem = _Problem(
         type=f"https://croct.help/api/{name}",
         title=title,

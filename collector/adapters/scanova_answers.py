@@ -103,13 +103,12 @@ class Answers:
         answer = _BatchAnswer(not rejected, accepted, duplicates, rejected, results)
         return Response(200, [_JSON], _encoder.encode(answer))
 
-    def refuse(self, _request: Request, refusal: Refusal, budget: Budget | None) -> Response:
+    def refuse(self, _request: Request, refusal: Refusal, _budget: Budget | None) -> Response:
         """Answer that the request as a whole was refused."""
         headers: list[Header] = [_JSON]
         status = self._status(refusal)
         if status in {429, 503}:
-            wait_s = refusal.retry_after_s or (budget.retry_after_s if budget else 0) or 1
-            headers.append((b"retry-after", b"%d" % wait_s))
+            headers.append((b"retry-after", b"%d" % (refusal.retry_after_s or 1)))
         if status == 401:
             headers.append((b"www-authenticate", b"Bearer"))
         return Response(status, headers, _encoder.encode(_Error(self._detail(refusal))))

@@ -8,6 +8,7 @@ whatever its Content-Type says. Must not know which sites, keys or budgets exist
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final, TypeVar
 
 import msgspec
@@ -280,8 +281,7 @@ def refuse(request: Request, refusal: Refusal, budget: Budget | None) -> Respons
     error = _Error(code, refusal.message, _iso(request.now_us // 1_000))
     headers = _headers(request, budget)
     if status in (429, 503):
-        budget_retry_s = 0 if budget is None else budget.retry_after_s
-        retry_after_s = refusal.retry_after_s or budget_retry_s or 1
+        retry_after_s = refusal.retry_after_s or 1
         headers.append((b"retry-after", b"%d" % retry_after_s))
         if status == 429:
             error.retry_after = retry_after_s
@@ -315,8 +315,13 @@ def _headers(request: Request, budget: Budget | None) -> list[Header]:
 
 def _iso(unix_ms: int) -> str:
     """A time as JavaScript writes it, which is what clients of the vendor's are used to."""
-    time = datetime.fromtimestamp(unix_ms // 1_000, UTC)
-    return f"{time:%Y-%m-%dT%H:%M:%S}.{unix_ms % 1_000:03d}Z"
+    return f"{_iso_second(unix_ms // 1_000)}.{unix_ms % 1_000:03d}Z"
+
+
+# Now, and the end of the month: asked for with every refusal and every answer.
+@lru_cache(maxsize=8)
+def _iso_second(unix_s: int) -> str:
+    return f"{datetime.fromtimestamp(unix_s, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 ENDPOINTS: Final = (

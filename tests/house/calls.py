@@ -157,9 +157,9 @@ def asserts_say_why(module: Module) -> Iterator[Fault]:
 BUILT_IN_SERVICE: Final = frozenset(
     {
         "collector.access.Access",
+        "collector.addresses.AddressReader",
         "collector.asgi.App",
         "collector.asgi.Edge",
-        "collector.http.AddressReader",
         "collector.http.BodyReader",
         "collector.metrics.Metrics",
         "collector.normalise.Clock",
@@ -170,6 +170,7 @@ BUILT_IN_SERVICE: Final = frozenset(
         "collector.salt.DailySalt",
         "collector.service.Service",
         "collector.sites.Sites",
+        "collector.usage.UsageKeeper",
         "granian.Granian",
         "storage.Store.open",
         "storage.store.Store.open",
@@ -189,8 +190,9 @@ def one_composition_root(module: Module) -> Iterator[Fault]:
 NAMES_NO_PROTOCOL: Final = frozenset(
     f"collector/{name}.py"
     for name in (
-        *("access", "asgi", "dedup", "event", "http", "ids", "metrics", "normalise", "origin"),
-        *("pipeline", "privacy", "quarantine", "refusal", "salt", "tokens"),
+        *("access", "addresses", "asgi", "buckets", "dedup", "event", "http", "ids", "metrics"),
+        *("normalise", "origin", "pipeline", "privacy", "quarantine", "refusal", "salt", "tokens"),
+        "usage",
     )
 )
 

@@ -525,3 +525,29 @@ def test_strict_site_refuses_unknown_members(
             assert (await _send(collector, with_novelty())).status == 204
 
     run(play())
+
+
+@every_dialect
+@pytest.mark.parametrize("step", ["address_refusal", "head", "item_site", "batch_refused"])
+def test_a_bug_of_ours_is_a_500_that_can_be_retried(
+    dialect: Dialect, step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever it strikes: told in the dialect, nothing stored, and the next one goes on."""
+
+    def fails(*_: object) -> None:
+        raise ZeroDivisionError
+
+    async def play() -> None:
+        async with running(tmp_path) as collector:
+            with monkeypatch.context() as patch:
+                patch.setattr(collector.edge._access, step, fails)
+                answer = await _send(collector, dialect.event("a"))
+            if not dialect.is_success(answer.status, answer.body):  # it takes that step
+                assert answer.status == 500
+                assert dialect.code_of(500, answer.body)
+                assert collector.rows() == []
+                answer = await _send(collector, dialect.event("a"))
+            assert dialect.is_success(answer.status, answer.body)
+            assert len(_new_rows(collector)) == 1
+
+    run(play())

@@ -72,6 +72,16 @@ def with_storage(config: Config, **members: Any) -> Config:
     )
 
 
+def with_limits(config: Config, **members: int) -> Config:
+    """`config` with members of its limits section changed."""
+    return msgspec.structs.replace(config, limits=msgspec.structs.replace(config.limits, **members))
+
+
+def with_tier(config: Config, **members: int) -> Config:
+    """`config` with the tier of its key replaced."""
+    return msgspec.structs.replace(config, tiers={config.keys[0].tier: Tier(**members)})
+
+
 class Collector:
     """A running service, asked through its ASGI edge."""
 
@@ -167,6 +177,8 @@ __all__ = [
     "gzipped",
     "run",
     "running",
+    "with_limits",
     "with_site",
     "with_storage",
+    "with_tier",
 ]

@@ -6,7 +6,7 @@ import pytest
 
 from collector import refusal as refusals
 from collector.adapters import croct, croct_answers
-from collector.adapters.contract import Budget, Endpoint, PlainEndpoint
+from collector.adapters.contract import Endpoint, PlainEndpoint
 from collector.event import Batch, Verdict
 from collector.refusal import Kind, Refusal
 from tests.support.croct import (
@@ -104,12 +104,11 @@ def test_refusals_of_others_keep_their_family(kind: Kind, status: int, name: str
     assert (document["status"], document["type"]) == (status, f"https://croct.help/api/{name}")
 
 
-def test_retry_after_is_told_by_the_refusal_or_the_budget() -> None:
-    """The refusal's own time comes first, then the budget's, else a second."""
-    budget = Budget(limit=1, remaining=0, reset_s=0, retry_after_s=7)
-    for seconds, given, expected in ((30, budget, b"30"), (0, budget, b"7"), (0, None, b"1")):
+def test_retry_after_is_told_by_the_refusal() -> None:
+    """The refusal's own time, else a second."""
+    for seconds, expected in ((30, b"30"), (0, b"1")):
         why = Refusal(refusals.RATE_LIMITED, "why", retry_after_s=seconds)
-        assert dict(croct_answers.refuse(request(), why, given).headers)[b"retry-after"] == expected
+        assert dict(croct_answers.refuse(request(), why, None).headers)[b"retry-after"] == expected
 
 
 def test_a_suspended_application_tells_its_reason_in_a_header() -> None:

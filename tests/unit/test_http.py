@@ -1,4 +1,4 @@
-"""Bodies, addresses and encodings, without a socket."""
+"""Bodies, encodings and heads of answers, without a socket."""
 
 import asyncio
 import zlib
@@ -8,43 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.http import AddressReader, BodyReader, Disconnected, inflate
+from collector.adapters.contract import Response
+from collector.http import BodyReader, Disconnected, inflate, start
 from collector.refusal import BODY_TOO_LARGE, BODY_TOO_SLOW, MALFORMED_BODY, Refusal
 from tests.support.app import gzipped
-
-
-def _scope(peer: str, *forwarded: str) -> dict[str, Any]:
-    headers = [(b"x-forwarded-for", value.encode()) for value in forwarded]
-    return {"client": (peer, 1), "headers": headers}
-
-
-@pytest.mark.parametrize(
-    ("peer", "forwarded", "expected"),
-    [
-        ("203.0.113.9", ["1.1.1.1"], "203.0.113.9"),
-        ("10.0.0.1", [], "10.0.0.1"),
-        ("10.0.0.1", ["198.51.100.7"], "198.51.100.7"),
-        ("10.0.0.1", ["6.6.6.6, 198.51.100.7"], "198.51.100.7"),
-        ("10.0.0.1", ["6.6.6.6, 198.51.100.7, 10.2.3.4"], "198.51.100.7"),
-        ("10.0.0.1", ["6.6.6.6", "198.51.100.7"], "198.51.100.7"),
-        ("10.0.0.1", ["198.51.100.7:5555"], "198.51.100.7"),
-        ("10.0.0.1", ["[2001:db8::7]:5555"], "2001:db8::7"),
-        ("10.0.0.1", ["198.51.100.7, garbage"], "10.0.0.1"),
-        ("10.0.0.1", ["10.9.9.9"], "10.9.9.9"),
-        ("::ffff:10.0.0.1", ["198.51.100.7"], "198.51.100.7"),
-        ("fd00::1", ["198.51.100.7"], "198.51.100.7"),
-    ],
-)
-def test_address_through_trusted_proxies(peer: str, forwarded: list[str], expected: str) -> None:
-    """The right-most address that is not trusted; what an untrusted peer says is not read."""
-    reader = AddressReader(["10.0.0.0/8", "fd00::/8"])
-    assert reader.read(_scope(peer, *forwarded)) == expected
-
-
-def test_no_trusted_proxies_means_no_headers_are_believed() -> None:
-    """The default believes nobody."""
-    assert AddressReader([]).read(_scope("127.0.0.1", "6.6.6.6")) == "127.0.0.1"
-    assert AddressReader(["10.0.0.0/8"]).read({"client": None, "headers": []}) == ""
 
 
 @given(data=st.binary(max_size=2_000), limit=st.integers(0, 3_000))
@@ -98,6 +65,26 @@ def test_slow_body_is_given_up() -> None:
         assert reader._overdue == set()
 
     asyncio.run(play())
+
+
+def test_an_answer_that_is_kept_goes_out_as_if_it_were_made_anew() -> None:
+    """Its head is the same for the first and for every later asker, each with his own origin."""
+    plain = Response(429, [(b"retry-after", b"1")], b"no")
+    kept = Response(429, [(b"retry-after", b"1")], b"no", starts={})
+    for origin in (b"http://a", b"http://b", None, b"http://a", b"x" * 5_000):
+        assert start(kept, origin) == start(plain, origin)
+    assert plain.headers == kept.headers == [(b"retry-after", b"1")]
+
+
+def test_what_is_kept_of_an_answer_is_bounded() -> None:
+    """However many origins ask, and however long they are, few and short ones are kept."""
+    kept = Response(429, [], b"no", starts={})
+    for number in range(1_000):
+        start(kept, b"http://%d.example.com" % number)
+        start(kept, b"http://%d.example.com" % number + b"x" * 1_000)
+    assert kept.starts is not None
+    assert len(kept.starts) <= 64
+    assert max(len(origin or b"") for origin in kept.starts) <= 128
 
 
 def test_disconnect_is_told_apart() -> None:

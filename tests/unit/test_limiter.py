@@ -1,11 +1,16 @@
 """The rate limiter: who is limited by what, and what they are told."""
 
+import json
+import subprocess
+import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
-from collector.config import DEFAULT_TIERS, Limits, Tier
-from collector.ratelimit import Decision, Limiter
+from collector.config import DEFAULT_TIERS, Limits, Site, Tier
+from collector.ratelimit import Limiter
+from collector.refusal import Refusal
 
 SECOND = 1_000_000
 START = 1_000_000 * SECOND
@@ -19,58 +24,151 @@ def unix_us(text: str) -> int:
 NOVEMBER = unix_us("2026-11-21T10:00:00")
 
 
-def ask(limiter: Limiter, name: str, who: str) -> Decision:
+ASK = {
+    "browser": lambda limiter, who, us=START: limiter.browser(who, us),
+    "server": lambda limiter, who, us=START: limiter.server(who, us),
+    "application": lambda limiter, who, us=START: limiter.application(who, "shop", us),
+    "site": lambda limiter, who, us=START: limiter.site(who, us),
+}
+
+
+def ask(limiter: Limiter, name: str, who: str, us: int = START) -> Refusal | None:
     """One request under the limit called `name`."""
-    return getattr(limiter, name)(who, START, NOVEMBER)
+    return ASK[name](limiter, who, us)
+
+
+def test_memory_stays_under_64_mb_however_many_addresses_come():
+    """300,000 addresses, half IPv4 and half IPv6, through every limit that is kept by address.
+
+    Three times as many as are remembered, so more cannot cost more; `bench/limits.py` measures, in
+    a process of its own, and takes any number.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.limits", "300000", "0"],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        check=True,
+    )
+    grown_bytes = json.loads(done.stdout)["grown_bytes"]
+    assert 10_000_000 < grown_bytes < 64_000_000
 
 
 class TestLimiter:
     """Who is limited by what."""
 
     @pytest.mark.parametrize(
-        ("name", "limit"), [("browser", 100), ("server", 1_000), ("application", 50)]
+        ("name", "limit"), [("browser", 100), ("server", 1_000), ("application", 50), ("site", 30)]
     )
     def test_each_limit_is_its_own(self, name, limit):
         """The configured allowance is admitted, then 429 with the wait; other limits go on."""
-        limiter = Limiter(Limits(croct_requests_per_minute=50), {})
-        for left in range(limit - 1, -1, -1):
-            decision = ask(limiter, name, "203.0.113.1")
-            assert decision.refusal is None
-            assert (limit, left) == (decision.budget.limit, decision.budget.remaining)
+        sites = [Site(id="203.0.113.1", requests_per_minute=30)]
+        limiter = Limiter(Limits(croct_requests_per_minute=50), {}, sites)
+        assert [ask(limiter, name, "203.0.113.1") for _ in range(limit)] == [None] * limit
         refused = ask(limiter, name, "203.0.113.1")
-        assert refused.refusal is not None
-        assert refused.refusal.kind.code == "rate_limited"
-        assert f"{limit} per minute" in refused.refusal.message
-        wait = max(1, -(-60 // limit))
-        assert (wait, wait) == (refused.refusal.retry_after_s, refused.budget.retry_after_s)
-        others = {"browser", "server", "application"} - {name}
-        assert all(ask(limiter, other, "203.0.113.1").refusal is None for other in others)
+        assert refused is not None
+        assert refused.kind.code == "rate_limited"
+        assert f"{limit} per minute" in refused.message
+        assert max(1, -(-60 // limit)) == refused.retry_after_s
+        assert all(ask(limiter, other, "203.0.113.1") is None for other in ASK if other != name)
+
+    @pytest.mark.parametrize("name", ["browser", "server", "application", "site", "failed_auth"])
+    def test_each_limit_has_its_burst(self, name):
+        """A burst smaller than the allowance comes at once; then the rate goes on."""
+        limits = Limits(
+            browser_requests_per_minute=60,
+            browser_burst=3,
+            server_requests_per_minute=60,
+            server_burst=3,
+            croct_requests_per_minute=60,
+            croct_burst=3,
+            failed_auth_per_minute=60,
+            failed_auth_burst=3,
+        )
+        limiter = Limiter(limits, {}, [Site(id="::1", requests_per_minute=60, burst=3)])
+        if name == "failed_auth":
+
+            def one(us: int) -> bool:
+                limiter.failed_auth("::1", us)
+                return limiter.failed_auth_blocked("::1", us) is None
+
+            assert [one(START) for _ in range(3)] == [True, True, False]
+            assert limiter.failed_auth_blocked("::1", START + SECOND) is None
+            return
+        assert [ask(limiter, name, "::1") is None for _ in range(4)] == [True] * 3 + [False]
+        assert ask(limiter, name, "::1", START + SECOND) is None
+        assert ask(limiter, name, "::1", START + SECOND) is not None
 
     def test_one_subscriber_of_ipv6_has_one_budget(self):
         """Addresses of one /64 share; changing the last bits buys nothing."""
-        limiter = Limiter(Limits(browser_requests_per_minute=1), {})
-        assert ask(limiter, "browser", "2001:db8::1").refusal is None
-        assert ask(limiter, "browser", "2001:db8::2").refusal is not None
-        assert ask(limiter, "browser", "2001:db8:0:1::1").refusal is None
+        limiter = Limiter(Limits(browser_requests_per_minute=1), {}, [])
+        assert ask(limiter, "browser", "2001:db8::1") is None
+        assert ask(limiter, "browser", "2001:db8::2") is not None
+        assert ask(limiter, "browser", "2001:db8:0:1::1") is None
 
-    def test_croct_is_not_limited_by_default(self):
-        """0 means off: no refusal, and a budget without a limit."""
-        limiter = Limiter(Limits(), {})
-        decisions = [ask(limiter, "application", "203.0.113.1") for _ in range(2_000)]
-        assert all(decision.refusal is None for decision in decisions)
-        assert (decisions[0].budget.limit, decisions[0].budget.remaining) == (0, 0)
+    def test_croct_and_sites_are_not_limited_by_default(self):
+        """0 means off: no refusal, ever."""
+        limiter = Limiter(Limits(), {}, [Site(id="shop")])
+        for name in ("application", "site"):
+            assert all(ask(limiter, name, "shop") is None for _ in range(2_000))
+
+    def test_a_beacon_takes_a_token_of_its_sender_and_of_its_site_or_of_neither(self):
+        """Whichever of the two is exhausted, the other keeps what it has."""
+        site = Site(id="shop", requests_per_minute=2)
+        limiter = Limiter(Limits(croct_requests_per_minute=3), {}, [site])
+        assert [limiter.application("::1", "shop", START) for _ in range(2)] == [None] * 2
+        for _ in range(5):
+            refused = limiter.application("::1", "shop", START)
+            assert refused is not None
+            assert "for this site" in refused.message
+        assert limiter.application("::1", "other", START) is None, "the sender had one left"
+        sender = Limiter(Limits(croct_requests_per_minute=1), {}, [site])
+        assert sender.application("::1", "shop", START) is None
+        for _ in range(5):
+            refused = sender.application("::1", "shop", START)
+            assert refused is not None
+            assert "for this site" not in refused.message
+        assert sender.application("192.0.2.2", "shop", START) is None, "the site had one left"
+        assert sender.application("192.0.2.3", "shop", START) is not None
+
+    def test_a_tier_has_its_burst(self):
+        """`limit` stays the requests per minute, `remaining` counts up to the burst."""
+        limiter = Limiter(Limits(), {"t": Tier(requests_per_minute=10, burst=12)}, [])
+        decisions = [limiter.tier("k", "t", START, NOVEMBER) for _ in range(13)]
+        assert [d.refusal is None for d in decisions] == [True] * 12 + [False]
+        assert [d.budget.limit for d in decisions] == [10] * 13
+        assert [d.budget.remaining for d in decisions] == [*range(11, -1, -1), 0]
+        assert decisions[-1].budget.reset_s == NOVEMBER // SECOND + 72
 
     def test_the_reset_is_the_second_at_which_the_bucket_is_full(self):
-        """`reset_s` is Unix time, rounded up; without a wall clock it is unknown."""
-        limiter = Limiter(Limits(), {})
-        half_past = NOVEMBER + 500_000
-        decision = limiter.browser("203.0.113.1", START, half_past)
+        """`reset_s` is Unix time, rounded up."""
+        limiter = Limiter(Limits(), {"t": Tier(requests_per_minute=100)}, [])
+        decision = limiter.tier("k", "t", START, NOVEMBER + 500_000)
         assert decision.budget.reset_s == NOVEMBER // SECOND + 2  # 0.5 s + 0.6 s
-        assert limiter.browser("203.0.113.1", START).budget.reset_s == 0
+
+    def test_what_is_given_back_was_not_one_of_the_month(self):
+        """The count goes back, the token does not."""
+        tiers = {"t": Tier(requests_per_minute=3, requests_per_month=2)}
+        limiter = Limiter(Limits(), tiers, [])
+        limiter.tier("k", "t", START, NOVEMBER)
+        limiter.give_back("k", NOVEMBER)
+        for used in (1, 2):
+            decision = limiter.tier("k", "t", START, NOVEMBER)
+            assert decision.refusal is None
+            assert (decision.budget.month_used, decision.budget.remaining) == (used, 2 - used)
+
+    def test_refusals_are_made_once_per_wait(self):
+        """Refusing costs next to nothing: at most 60 different refusals are ever made."""
+        limiter = Limiter(Limits(browser_requests_per_minute=1), {}, [])
+        ask(limiter, "browser", "::1")
+        refusals = [
+            ask(limiter, "browser", "::1", START + us) for us in range(0, 60 * SECOND, 9_973)
+        ]
+        assert {r.retry_after_s for r in refusals if r} == set(range(1, 61))
+        assert len({id(r) for r in refusals}) == 60
 
     def test_a_tier_limits_the_minute(self):
         """The free tier admits 10; the eleventh is told the wait and does not count."""
-        limiter = Limiter(Limits(), dict(DEFAULT_TIERS))
+        limiter = Limiter(Limits(), dict(DEFAULT_TIERS), [])
         for number in range(1, 11):
             decision = limiter.tier("backend", "free", START, NOVEMBER)
             assert decision.refusal is None
@@ -85,18 +183,14 @@ class TestLimiter:
         refused = limiter.tier("backend", "free", START, NOVEMBER)
         assert refused.refusal is not None
         assert (refused.refusal.kind.code, refused.refusal.retry_after_s) == ("rate_limited", 6)
-        assert (
-            refused.budget.month_used,
-            refused.budget.total_used,
-            refused.budget.retry_after_s,
-        ) == (10, 10, 6)
+        assert (refused.budget.month_used, refused.budget.total_used) == (10, 10)
         assert refused.budget.reset_s == NOVEMBER // SECOND + 60
         assert unix_us("2026-12-01T00:00:00") // SECOND == refused.budget.month_reset_s
 
     def test_a_tier_limits_the_month(self):
         """A used-up month is refused until the first of the next, and costs no token."""
         tiers = {"tiny": Tier(requests_per_minute=5, requests_per_month=2)}
-        limiter = Limiter(Limits(), tiers)
+        limiter = Limiter(Limits(), tiers, [])
         assert all(limiter.tier("k", "tiny", START, NOVEMBER).refusal is None for _ in range(2))
         december = unix_us("2026-12-01T00:00:00")
         for _ in range(10):
@@ -117,7 +211,7 @@ class TestLimiter:
 
     def test_a_tier_may_have_no_limits(self):
         """0 a minute and 0 a month admit all, and usage is counted all the same."""
-        limiter = Limiter(Limits(), {"open": Tier(requests_per_minute=0)})
+        limiter = Limiter(Limits(), {"open": Tier(requests_per_minute=0)}, [])
         for _ in range(5_000):
             decision = limiter.tier("k", "open", START, NOVEMBER)
             assert decision.refusal is None
@@ -129,14 +223,14 @@ class TestLimiter:
 
     def test_keys_of_a_tier_do_not_share(self):
         """A tier's limits are per key."""
-        limiter = Limiter(Limits(), {"one": Tier(requests_per_minute=1, requests_per_month=1)})
+        limiter = Limiter(Limits(), {"one": Tier(requests_per_minute=1, requests_per_month=1)}, [])
         assert limiter.tier("a", "one", START, NOVEMBER).refusal is None
         assert limiter.tier("a", "one", START, NOVEMBER).refusal is not None
         assert limiter.tier("b", "one", START, NOVEMBER).refusal is None
 
     def test_failed_authentications_are_throttled_by_address(self):
         """After 30 failures in a minute an address is turned away, until a token is back."""
-        limiter = Limiter(Limits(), {})
+        limiter = Limiter(Limits(), {}, [])
         for _ in range(30):
             assert limiter.failed_auth_blocked("203.0.113.1", START) is None
             limiter.failed_auth("203.0.113.1", START)
@@ -148,5 +242,5 @@ class TestLimiter:
 
     def test_asking_alone_is_no_failure(self):
         """Requests that authenticate never use up the allowance of failures."""
-        limiter = Limiter(Limits(failed_auth_per_minute=1), {})
+        limiter = Limiter(Limits(failed_auth_per_minute=1), {}, [])
         assert all(limiter.failed_auth_blocked("::1", START) is None for _ in range(100))

@@ -1,37 +1,25 @@
-"""The rate limiter: token buckets, monthly counts, and what an address stands for."""
+"""Token buckets: exact to the microsecond, bounded, and nobody is pushed out."""
 
-from datetime import UTC, datetime
-
-import pytest
-
-from collector.ratelimit import Buckets, MonthlyUsage, address_key
+from collector.buckets import Buckets
 
 SECOND = 1_000_000
 MINUTE = 60 * SECOND
 START = 1_000_000 * SECOND
 
 
-def unix_us(text: str) -> int:
-    """Microseconds of an ISO time in UTC."""
-    return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() * SECOND)
-
-
-NOVEMBER = unix_us("2026-11-21T10:00:00")
-
-
 class TestBuckets:
-    """Token buckets."""
+    """A rate, a burst, and what callers are told."""
 
     def test_a_minutes_allowance_may_come_at_once_and_no_more(self):
         """A fresh bucket holds exactly one minute's allowance."""
-        buckets = Buckets(10, 100)
+        buckets = Buckets(10, 0, 100)
         taken = [buckets.take("a", START) for _ in range(12)]
         assert [t.admitted for t in taken] == [True] * 10 + [False] * 2
         assert [*range(9, -1, -1), 0, 0] == [t.remaining for t in taken]
 
     def test_a_token_comes_back_every_sixtieth_of_the_allowance(self):
         """With 10 a minute, an empty bucket admits one request every 6 s, to the microsecond."""
-        buckets = Buckets(10, 100)
+        buckets = Buckets(10, 0, 100)
         for _ in range(10):
             buckets.take("a", START)
         assert not buckets.take("a", START + 6 * SECOND - 1).admitted
@@ -40,7 +28,7 @@ class TestBuckets:
 
     def test_an_allowance_that_does_not_divide_a_minute_is_not_rounded(self):
         """With 7 a minute, exactly 7 tokens come back in each minute of a long time."""
-        buckets = Buckets(7, 100)
+        buckets = Buckets(7, 0, 100)
         for _ in range(7):
             buckets.take("a", START)
         admitted = sum(
@@ -51,7 +39,7 @@ class TestBuckets:
 
     def test_a_refusal_tells_when_to_come_back(self):
         """`retry_after_s` is rounded up to whole seconds and is enough."""
-        buckets = Buckets(10, 100)
+        buckets = Buckets(10, 0, 100)
         for _ in range(10):
             buckets.take("a", START)
         refused = buckets.take("a", START + 500_000)
@@ -60,7 +48,7 @@ class TestBuckets:
 
     def test_a_refusal_never_says_zero_seconds(self):
         """Even when the token is a microsecond away, the wait is at least a second."""
-        buckets = Buckets(1_000, 100)
+        buckets = Buckets(1_000, 0, 100)
         for _ in range(1_000):
             buckets.take("a", START)
         assert buckets.take("a", START + 59_999).retry_after_s == 1
@@ -68,15 +56,42 @@ class TestBuckets:
 
     def test_the_time_until_full_is_exact(self):
         """`until_full_us` is after how many microseconds nothing is missing."""
-        buckets = Buckets(7, 100)
+        buckets = Buckets(7, 0, 100)
         taken = buckets.take("a", START)
         assert taken.until_full_us == 8_571_429  # a seventh of a minute, rounded up
         assert buckets.peek("a", START + 8_571_428).remaining == 6
         assert buckets.peek("a", START + 8_571_429).remaining == 7
 
+    def test_a_burst_is_how_many_may_come_at_once(self):
+        """The burst comes at once, then the rate goes on as before, whichever is larger."""
+        for burst in (3, 25):
+            buckets = Buckets(10, burst, 100)
+            taken = [buckets.take("a", START) for _ in range(burst + 1)]
+            assert [t.admitted for t in taken] == [True] * burst + [False]
+            assert [t.remaining for t in taken] == [*range(burst - 1, -1, -1), 0]
+            assert taken[-1].until_full_us == burst * 6 * SECOND
+            assert taken[-1].retry_after_s == 6
+            assert not buckets.take("a", START + 6 * SECOND - 1).admitted
+            assert buckets.take("a", START + 6 * SECOND).admitted
+            # After a long pause it is the burst again, not more.
+            later = START + 60 * MINUTE
+            assert sum(buckets.take("a", later).admitted for _ in range(100)) == burst
+
+    def test_paying_tells_the_wait_as_taking_does(self):
+        """`pay` and `wait_s` are `take` without what only some are told; `foresee` is `peek`."""
+        one, other = Buckets(7, 3, 100), Buckets(7, 3, 100)
+        for us in (0, 0, 0, 0, 1, 8_571_428, 1, 1, 5 * MINUTE):
+            now = START + us
+            seen, foreseen = one.peek("a", now), other.foresee("a", now)
+            assert (foreseen >= 0, other.wait_s(foreseen)) == (seen.admitted, seen.retry_after_s)
+            taken, left = one.take("a", now), other.pay("a", now)
+            assert (left >= 0, other.wait_s(left)) == (taken.admitted, taken.retry_after_s)
+        off = Buckets(0, 3, 100)
+        assert [off.pay("a", START), off.foresee("a", START), off.wait_s(0), len(off)] == [0] * 4
+
     def test_requests_refused_take_nothing(self):
         """Hammering an empty bucket does not put off the next token."""
-        buckets = Buckets(10, 100)
+        buckets = Buckets(10, 0, 100)
         for _ in range(10):
             buckets.take("a", START)
         for us in range(0, 6 * SECOND, 1_000):
@@ -85,21 +100,21 @@ class TestBuckets:
 
     def test_callers_do_not_share(self):
         """One caller's requests leave another's bucket alone."""
-        buckets = Buckets(1, 100)
+        buckets = Buckets(1, 0, 100)
         assert buckets.take("a", START).admitted
         assert not buckets.take("a", START).admitted
         assert buckets.take("b", START).admitted
 
     def test_zero_switches_the_limit_off(self):
         """0 requests per minute admit everything and keep nothing."""
-        buckets = Buckets(0, 100)
+        buckets = Buckets(0, 0, 100)
         assert all(buckets.take("a", START).admitted for _ in range(1_000))
         assert buckets.peek("a", START).admitted
         assert len(buckets) == 0
 
     def test_peeking_takes_nothing(self):
         """`peek` tells what is there, before and after the last token."""
-        buckets = Buckets(2, 100)
+        buckets = Buckets(2, 0, 100)
         assert buckets.peek("a", START).remaining == 2
         assert len(buckets) == 0
         buckets.take("a", START)
@@ -110,7 +125,7 @@ class TestBuckets:
 
     def test_a_clock_that_steps_back_does_not_lock_anybody_out(self):
         """After a step back by a year, tokens come back as if the clock had stood still."""
-        buckets = Buckets(10, 100)
+        buckets = Buckets(10, 0, 100)
         for _ in range(10):
             buckets.take("a", START)
         early = START - 365 * 86_400 * SECOND
@@ -120,148 +135,102 @@ class TestBuckets:
 
     def test_a_clock_that_starts_below_zero_works(self):
         """The origin of the monotonic clock does not matter."""
-        buckets = Buckets(1, 100)
+        buckets = Buckets(1, 0, 100)
         assert buckets.take("a", -5 * MINUTE).admitted
         assert not buckets.take("a", -4 * MINUTE - 1).admitted
         assert buckets.take("a", -4 * MINUTE).admitted
 
     def test_memory_is_bounded_and_nobody_is_forgotten(self):
         """Beyond `entries_max`, newcomers share; those who are known keep what they have used."""
-        buckets = Buckets(2, 100)
+        buckets = Buckets(2, 0, 100)
         for _ in range(2):
             buckets.take("known", START)
         for number in range(10_000):
-            buckets.take(number, START)
+            buckets.take(str(number), START)
         assert len(buckets) == 100
         assert not buckets.take("known", START).admitted
 
     def test_newcomers_that_share_are_limited_too(self):
         """An overflow bucket is a bucket: the same newcomer cannot send without end."""
-        buckets = Buckets(3, 1)
+        buckets = Buckets(3, 0, 1)
         buckets.take("known", START)
         assert [buckets.take("new", START).admitted for _ in range(4)] == [True] * 3 + [False]
         assert not buckets.peek("new", START).admitted
         assert buckets.take("new", START + 20 * SECOND).admitted
 
+    def test_looking_ahead_finds_the_places_that_are_free_again(self):
+        """A newcomer is not judged by an exhausted shared bucket while there are places."""
+        buckets = Buckets(60, 0, 100)
+        for number in range(100):
+            buckets.take(str(number), START)
+        for _ in range(60):
+            assert buckets.take("new", START).admitted
+        assert not buckets.peek("new", START).admitted
+        assert buckets.peek("new", START + SECOND).remaining == 60  # all 100 are full again
+
     def test_a_bucket_that_is_full_again_makes_room(self):
         """Callers of more than a minute ago do not hold places."""
-        buckets = Buckets(10, 100)
+        buckets = Buckets(10, 0, 100)
         for number in range(100):
-            buckets.take(number, START)
+            buckets.take(str(number), START)
         later = START + 6 * SECOND  # every bucket is full again
         for number in range(1_000, 1_100):
-            buckets.take(number, later)
+            buckets.take(str(number), later)
         assert len(buckets) == 100
         for number in range(1_000, 1_100):
-            assert buckets.take(number, later).remaining == 8
+            assert buckets.take(str(number), later).remaining == 8
 
     def test_full_buckets_are_swept_as_newcomers_come(self):
         """The table does not grow with callers that came once."""
-        buckets = Buckets(60, 1_000_000)
+        buckets = Buckets(60, 0, 1_000_000)
         for number in range(10_000):
-            buckets.take(number, START + number * SECOND)
+            buckets.take(str(number), START + number * SECOND)
         assert len(buckets) < 10
 
+    def test_many_attackers_cannot_reset_the_bucket_of_a_busy_honest_caller(self):
+        """100,000 newcomers and a full table later, an honest caller has what it had left, exactly.
 
-class TestMonthlyUsage:
-    """Counts per month and in total."""
+        Neither more, as if its bucket had been forgotten, nor less.
+        """
+        buckets = Buckets(100, 0, 20_000)
+        for _ in range(60):
+            assert buckets.take("honest", START).admitted
+        for number in range(100_000):
+            buckets.take(f"attacker {number}", START)
+        assert len(buckets) == 20_000
+        assert buckets.take("honest", START).remaining == 39
+        for _ in range(39):
+            assert buckets.take("honest", START).admitted
+        assert not buckets.take("honest", START).admitted
 
-    def test_counts_start_anew_on_the_first_of_the_month(self):
-        """The last microsecond of a month and the first of the next are told apart, in UTC."""
-        usage = MonthlyUsage()
-        december = unix_us("2026-12-01T00:00:00")
-        usage.count("a", december - 1)
-        usage.count("a", december - 1)
-        assert (usage.used("a", december - 1), usage.total("a")) == (2, 2)
-        assert (usage.used("a", december), usage.total("a")) == (0, 2)
-        usage.count("a", december)
-        assert (usage.used("a", december), usage.total("a")) == (1, 3)
+    def test_a_newcomer_finds_a_place_while_attackers_keep_the_table_full(self):
+        """As long as buckets fill up again, an honest newcomer soon has one of its own."""
+        buckets = Buckets(60, 0, 1_000)
+        now = START
+        for number in range(50_000):  # 900 a second, each of which is full again after a second
+            now += SECOND // 900
+            buckets.take(f"attacker {number}", now)
+        assert buckets.take("newcomer", now).remaining == 59
+        assert "newcomer" in buckets._to_sweep
 
-    @pytest.mark.parametrize(
-        ("now", "reset"),
-        [
-            ("2026-11-21T10:00:00", "2026-12-01T00:00:00"),
-            ("2026-12-31T23:59:59", "2027-01-01T00:00:00"),
-            ("2028-02-29T00:00:00", "2028-03-01T00:00:00"),
-        ],
-    )
-    def test_the_reset_is_the_first_of_the_next_month(self, now, reset):
-        """The reset is told as a Unix second, across years and leap days."""
-        assert unix_us(reset) // SECOND == MonthlyUsage().reset_s(unix_us(now))
+    def test_keys_spread_over_tables_and_shared_buckets_whatever_an_attacker_picks(self):
+        """No table grows large and no shared bucket is hit often, although the keys are in a row.
 
-    def test_what_was_dumped_is_loaded(self):
-        """A restart loses no count that was kept, neither of the month nor in total."""
-        usage = MonthlyUsage()
-        usage.count("a", unix_us("2026-10-31T00:00:00"))
-        usage.count("a", NOVEMBER)
-        usage.count("b", NOVEMBER)
-        restarted = MonthlyUsage()
-        restarted.load(usage.dump())
-        assert (restarted.used("a", NOVEMBER), restarted.total("a")) == (1, 2)
-        assert (restarted.used("b", NOVEMBER), restarted.total("b")) == (1, 1)
+        The hash is salted, so this holds for any choice that is made without knowing the salt.
+        """
+        buckets = Buckets(100, 0, 64_000)
+        for number in range(64_000):  # /64s of one /48
+            buckets.take((0x2001_0DB8_0001_0000 + number).to_bytes(8, "big"), START)
+        assert max(map(len, buckets._shards)) < 1_300
+        for number in range(20_000):
+            buckets.take((0x2001_0DB8_0002_0000 + number).to_bytes(8, "big"), START)
+        used = sum(full_at > START * 100 for full_at in buckets._overflow)
+        assert used > 1_000
 
-    def test_a_month_that_passed_while_stopped_is_not_charged(self):
-        """Counts loaded from an earlier month are total, not used."""
-        usage = MonthlyUsage()
-        usage.count("a", NOVEMBER)
-        restarted = MonthlyUsage()
-        restarted.load(usage.dump())
-        january = unix_us("2027-01-05T00:00:00")
-        assert (restarted.used("a", january), restarted.total("a")) == (0, 1)
-
-    @pytest.mark.parametrize(
-        "data",
-        [
-            b"",
-            b"null",
-            b"[]",
-            b'{"a":1}',
-            b'{"a":{"month":"2026-11","used":-1,"total":1}}',
-            b'{"a":{"month":"2026-11","used":1.5,"total":1}}',
-            b'{"\xff":{}}',
-            b"[" * 10_000,
-            b'{"a":{"month":"2026-11","used":1,"total":1}',
-        ],
-    )
-    def test_unreadable_bytes_are_refused_and_change_nothing(self, data):
-        """A damaged record is told, and does not wipe what was counted."""
-        usage = MonthlyUsage()
-        usage.count("a", NOVEMBER)
-        with pytest.raises(ValueError, match=r"not a record|codec"):
-            usage.load(data)
-        assert usage.used("a", NOVEMBER) == 1
-
-    def test_dirty_tells_whether_there_is_something_to_keep(self):
-        """Counting makes it dirty, dumping and loading make it clean, asking changes nothing."""
-        usage = MonthlyUsage()
-        assert not usage.dirty
-        usage.used("a", NOVEMBER)
-        assert not usage.dirty
-        usage.count("a", NOVEMBER)
-        assert usage.dirty
-        data = usage.dump()
-        assert not usage.dirty
-        usage.count("a", NOVEMBER)
-        usage.load(data)
-        assert not usage.dirty
-
-
-@pytest.mark.parametrize(
-    ("address", "key"),
-    [
-        ("203.0.113.42", "203.0.113.42"),
-        ("::ffff:203.0.113.42", "203.0.113.42"),
-        ("::FFFF:cb00:712a", "203.0.113.42"),
-        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
-        ("2001:DB8:1:2:ffff::1", "2001:db8:1:2::/64"),
-        ("2001:db8:1:3::1", "2001:db8:1:3::/64"),
-        ("fe80::1%eth0", "fe80::/64"),
-        ("::1", "::/64"),
-        ("", "unknown"),
-        ("not an address", "unknown"),
-        ("1.2.3.4:80", "unknown"),
-    ],
-)
-def test_an_address_stands_for_one_subscriber(address, key):
-    """IPv6 is limited by /64, mapped IPv4 is IPv4, and nonsense shares one bucket."""
-    assert key == address_key(address)
+    def test_housekeeping_is_a_few_steps_per_call(self):
+        """No call looks at more than 4 entries, however large the table is and whatever is due."""
+        buckets = Buckets(60, 0, 10_000)
+        for number in range(10_000):
+            buckets.take(str(number), START)
+        buckets.take("new", START + MINUTE)  # all 10,000 could go
+        assert len(buckets) == 10_000 - 4 + 1

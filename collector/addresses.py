@@ -1,0 +1,181 @@
+"""Who sends a request: the client's address behind trusted proxies, and what an address stands for.
+
+Rules that this module keeps:
+
+1. What a header says is believed only as far as trusted proxies wrote it: from the right, up to the
+   first address that is not one of theirs. What stands further left is not even looked at, so
+   nothing that a client puts there changes what is found, whatever bytes it is.
+2. One header is read, never two: a proxy that writes one of them often passes the other on as the
+   client sent it.
+3. Nothing raises; what cannot be read is no address, and the one before it counts.
+4. Memory is bounded, whatever is sent.
+
+Must not know limits, nor write an address anywhere.
+"""
+
+import ipaddress
+import re
+import socket
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from typing import Any, Final, Literal
+
+ProxyHeader = Literal["auto", "x-forwarded-for", "forwarded"]
+
+_X_FORWARDED_FOR: Final = b"x-forwarded-for"
+_FORWARDED: Final = b"forwarded"
+# Far more proxies than there are in any row; what a client adds to the left is not worth a look.
+_HEADER_BYTES_MAX: Final = 2_048
+# Longer values are read anew each time: what is remembered must not be as large as a client likes.
+_CACHED_BYTES_MAX: Final = 256
+_CACHED: Final = 4_096
+# RFC 7239: token "=" ( token / quoted-string ). Ports and IPv6 want quotes, and often lack them.
+_PAIR: Final = re.compile(
+    r"\s*+(?:([!#$%&'*+.^_`|~0-9A-Za-z-]++)="
+    r"(?:\"((?:[^\"\\]|\\.)*+)\"|([^\s\";,]*+))\s*+)?(?:;|\Z)",
+    re.ASCII | re.DOTALL,
+)
+_ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
+_IPV4_MAPPED: Final = bytes(10) + b"\xff\xff"
+
+
+class AddressReader:
+    """Finds the client's address: the peer's, or what trusted proxies say of it.
+
+    `proxy_header`: which header they write; "auto": `X-Forwarded-For` where there is one, else
+    `Forwarded`.
+    """
+
+    def __init__(self, trusted_proxies: Iterable[str], proxy_header: ProxyHeader = "auto") -> None:
+        self._trusted = [ipaddress.ip_network(cidr, strict=False) for cidr in trusted_proxies]
+        self._header_names = (
+            (_X_FORWARDED_FOR, _FORWARDED) if proxy_header == "auto" else (proxy_header.encode(),)
+        )
+        self._is_trusted = lru_cache(_CACHED)(self._judge)
+        self._behind_cached = lru_cache(_CACHED)(self._behind)
+
+    def read(self, scope: dict[str, Any]) -> str:
+        """The address of the client, "" when the server does not know it."""
+        client = scope.get("client")
+        peer: str = client[0] if client else ""
+        if not self._trusted or not self._is_trusted(peer):
+            return peer
+        headers = scope["headers"]
+        for name in self._header_names:
+            values = [value for field, value in headers if field == name]
+            if values:
+                said = b",".join(values)
+                is_short = len(said) <= _CACHED_BYTES_MAX
+                return (self._behind_cached if is_short else self._behind)(peer, name, said)
+        return peer
+
+    def _behind(self, peer: str, name: bytes, said: bytes) -> str:
+        """The right-most address in the header that is not trusted, else the last one that is."""
+        text = said[-_HEADER_BYTES_MAX:].decode("latin-1")
+        # Of a value that was cut, the left-most member is half a member.
+        is_whole = len(said) <= _HEADER_BYTES_MAX
+        hops = _nodes(text, is_whole) if name == _FORWARDED else _members(text, is_whole)
+        address = peer
+        for hop in hops:
+            found = _address(hop)
+            if not found:
+                break
+            address = found
+            if not self._is_trusted(address):
+                break
+        return address
+
+    def _judge(self, address: str) -> bool:
+        try:
+            parsed = ipaddress.ip_address(address)
+        except ValueError:
+            return False
+        mapped = getattr(parsed, "ipv4_mapped", None)
+        return any((mapped or parsed) in network for network in self._trusted)
+
+
+def _members(text: str, is_whole: bool) -> list[str]:
+    """The members of `X-Forwarded-For`, right-most first; without the left-most if it was cut."""
+    members = text.split(",")[::-1]
+    return members if is_whole else members[:-1]
+
+
+def _nodes(text: str, is_whole: bool) -> Iterator[str]:
+    """The nodes of the elements of `Forwarded`, likewise; "" where there is none to read."""
+    return map(_node, _elements(text, is_whole))
+
+
+def _elements(text: str, is_whole: bool) -> Iterator[str]:
+    """The elements of `Forwarded` from the right; commas inside quotes do not separate.
+
+    Read from the right, because what a trusted proxy added is well formed and a quote that a client
+    left open further left must not swallow it.
+    """
+    end = at = len(text)
+    while True:
+        comma, quote = text.rfind(",", 0, at), text.rfind('"', 0, at)
+        if quote > comma:
+            at = _opening_quote(text, quote)
+            if at < 0:
+                return
+            continue
+        if comma < 0 and not is_whole:
+            return
+        yield text[comma + 1 : end]
+        if comma < 0:
+            return
+        end = at = comma
+
+
+def _opening_quote(text: str, closing: int) -> int:
+    """Where the quoted text begins that ends at `closing`; below 0: nowhere."""
+    at = closing
+    while (at := text.rfind('"', 0, at)) >= 0:
+        escapes = at - len(text[:at].rstrip("\\"))
+        if escapes % 2 == 0:
+            return at
+    return -1
+
+
+def _node(element: str) -> str:
+    """The value of `for` in one element; "" without one, or when the element is malformed."""
+    node, at = "", 0
+    while at < len(element):
+        match = _PAIR.match(element, at)
+        if match is None:
+            return ""
+        if match[1] is not None and match[1].lower() == "for":
+            node = match[3] if match[2] is None else _ESCAPED.sub(r"\1", match[2])
+        at = match.end()
+    return node
+
+
+def _address(hop: str) -> str:
+    """The address in one hop, without port, zone, brackets or quotes; "" if none."""
+    text = hop.strip().strip('"')
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        return str(ipaddress.ip_address(text.partition("%")[0]))
+    except ValueError:
+        return ""
+
+
+@lru_cache(maxsize=_CACHED)
+def address_key(address: str) -> bytes:
+    """Who an address stands for: itself, or its /64, which is what one IPv6 subscriber is given.
+
+    4 bytes of an IPv4 address, also of one that is mapped into IPv6, or 8 bytes of a network; b""
+    for what is no address at all.
+    """
+    try:
+        return socket.inet_pton(socket.AF_INET, address)
+    except (OSError, ValueError):
+        pass
+    try:
+        packed = socket.inet_pton(socket.AF_INET6, address.partition("%")[0])
+    except (OSError, ValueError):
+        return b""
+    return packed[12:] if packed.startswith(_IPV4_MAPPED) else packed[:8]

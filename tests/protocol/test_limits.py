@@ -1,0 +1,376 @@
+"""What every endpoint promises about limits: per site, and per address."""
+
+import asyncio
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from collector import service as service_module
+from collector.config import Config, Site
+from collector.keys import DEMO_KEY
+from tests.support.app import (
+    ORIGIN,
+    Answer,
+    Collector,
+    example,
+    run,
+    running,
+    with_limits,
+    with_site,
+    with_tier,
+)
+from tests.support.dialects import DIALECTS, Croct, Dialect, ScanovaServer, Sent, Zenovay
+from tests.support.scanova import browser_event
+
+every_dialect = pytest.mark.parametrize("dialect", DIALECTS, ids=lambda d: d.name)
+keyed_dialects = pytest.mark.parametrize(
+    "dialect", [ScanovaServer(), Zenovay()], ids=lambda d: d.name
+)
+ONE_A_MINUTE = {"requests_per_minute": 1}
+
+
+async def _send(collector: Collector, sent: Sent, **options: Any) -> Answer:
+    headers = options.pop("headers", sent.headers)
+    return await collector.request("POST", sent.path, headers=headers, body=sent.body, **options)
+
+
+def _counts(collector: Collector) -> dict[tuple[str, str, str], int]:
+    """Events by site, outcome and reason."""
+    counts: Counter[tuple[str, str, str]] = Counter()
+    for (site, _, outcome, reason), count in collector.service._metrics.events.items():
+        counts[site, outcome, reason] += count
+    return dict(counts)
+
+
+# --- per site
+
+
+@every_dialect
+def test_a_site_over_its_limit_is_refused(dialect: Dialect, tmp_path: Path) -> None:
+    """Over the site's limit, whoever asks: 429 in the dialect, nothing stored, counted once."""
+
+    async def play() -> None:
+        config = with_site(example(tmp_path), requests_per_minute=2, burst=3)
+        async with running(tmp_path, config) as collector:
+            answers = [
+                await _send(collector, dialect.event(str(n)), address=f"203.0.113.{n}")
+                for n in range(5)
+            ]
+            assert [dialect.is_success(a.status, a.body) for a in answers] == [True] * 3 + [
+                False
+            ] * 2
+            for answer in answers[3:]:
+                assert answer.status == 429
+                assert 1 <= int(answer.headers["retry-after"]) <= 30
+                assert dialect.code_of(429, answer.body)
+                assert b"for this site" in answer.body
+            assert len(collector.rows()) == 3
+            assert _counts(collector) == {
+                ("demo", "accepted", ""): 3,
+                ("demo", "rejected", "rate_limited"): 2,
+            }
+            page = await collector.request("GET", "/metrics")
+            assert page.body.count(b'status="429"} 2') == 1
+
+    run(play())
+
+
+@every_dialect
+def test_a_refusal_by_the_site_does_not_use_up_the_identity(
+    dialect: Dialect, tmp_path: Path
+) -> None:
+    """What was refused for its site is new when it comes again in time."""
+
+    async def play() -> None:
+        config = with_site(example(tmp_path), requests_per_minute=60, burst=1)
+        async with running(tmp_path, config) as collector:
+            await _send(collector, dialect.event("a"))
+            assert (await _send(collector, dialect.event("b"))).status == 429
+            await asyncio.sleep(1.05)
+            answer = await _send(collector, dialect.event("b"))
+            assert dialect.is_success(answer.status, answer.body)
+            assert [row["is_duplicate"] for row in collector.rows()] == [0, 0]
+
+    run(play())
+
+
+@every_dialect
+def test_invalid_requests_take_nothing_from_the_site_unless_it_is_known_first(
+    dialect: Dialect, tmp_path: Path
+) -> None:
+    """What cannot be read, or names no allowed site, costs the site nothing."""
+
+    async def play() -> None:
+        config = with_site(example(tmp_path), **ONE_A_MINUTE)
+        async with running(tmp_path, config) as collector:
+            sent = dialect.event("a")
+            for _ in range(3):
+                broken = await collector.request(
+                    "POST", sent.path, headers=sent.headers, body=b"{nonsense"
+                )
+                assert broken.status == 400
+            answer = await _send(collector, sent)
+            assert dialect.is_success(answer.status, answer.body)
+
+    run(play())
+
+
+def _batch(*sites: str) -> dict[str, Any]:
+    return {"events": [browser_event(site_id=site) for site in sites]}
+
+
+def _two_sites(config: Config, **members: Any) -> Config:
+    second = Site(id="second", allowed_domains=("localhost",))
+    return msgspec.structs.replace(
+        with_site(config, **members), sites=(*with_site(config, **members).sites, second)
+    )
+
+
+def test_a_request_takes_one_token_of_each_of_its_sites(tmp_path: Path) -> None:
+    """However many events a batch brings, it is one request to each site it names."""
+
+    async def play() -> None:
+        config = _two_sites(example(tmp_path), requests_per_minute=2)
+        async with running(tmp_path, config) as collector:
+            for _ in range(2):
+                batch = _batch("demo", "second", "demo", "demo")
+                answer = await collector.request(
+                    "POST", "/collect/batch", headers=ORIGIN, body=batch
+                )
+                assert answer.json["accepted"] == 4
+            answer = await collector.request(
+                "POST", "/collect/batch", headers=ORIGIN, body=_batch("second", "demo", "second")
+            )
+            assert answer.status == 200
+            assert [r["status"] for r in answer.json["results"]] == [
+                "accepted",
+                "rejected",
+                "accepted",
+            ]
+            assert "for this site" in answer.json["results"][1]["detail"]
+            assert _counts(collector) == {
+                ("demo", "accepted", ""): 6,
+                ("second", "accepted", ""): 4,
+                ("demo", "rejected", "rate_limited"): 1,
+            }
+            assert len(collector.rows()) == 10
+
+    run(play())
+
+
+def test_a_batch_with_one_site_that_is_over_its_limit_is_refused_whole(tmp_path: Path) -> None:
+    """Also when other events of it could never go anywhere: the sender comes again with all."""
+
+    async def play() -> None:
+        config = _two_sites(example(tmp_path), **ONE_A_MINUTE)
+        async with running(tmp_path, config) as collector:
+            await collector.request("POST", "/collect/batch", headers=ORIGIN, body=_batch("demo"))
+            batch = _batch("demo", "nowhere", "demo")
+            batch["events"].append({"site_id": "demo"})
+            answer = await collector.request("POST", "/collect/batch", headers=ORIGIN, body=batch)
+            assert answer.status == 429
+            assert set(answer.json) == {"detail"}
+            assert int(answer.headers["retry-after"]) > 0
+            assert _counts(collector) == {
+                ("demo", "accepted", ""): 1,
+                ("demo", "rejected", "rate_limited"): 4,
+            }
+            assert len(collector.rows()) == 1
+
+    run(play())
+
+
+def test_a_beacon_is_validated_before_its_site_is_throttled(tmp_path: Path) -> None:
+    """A beacon that can never succeed is told so even over the limit, or it would be retried."""
+
+    async def play() -> None:
+        config = with_site(example(tmp_path), **ONE_A_MINUTE)
+        async with running(tmp_path, config) as collector:
+            dialect = Croct()
+            assert (await _send(collector, dialect.broken("a"))).status == 400
+            assert (await _send(collector, dialect.event("a"))).status == 204
+            assert (await _send(collector, dialect.broken("b"))).status == 400
+            assert (await _send(collector, dialect.event("b"))).status == 429
+        suspended = with_site(config, croct_suspended="bot_personalization_blocked", **ONE_A_MINUTE)
+        async with running(tmp_path, suspended) as collector:
+            statuses = [(await _send(collector, dialect.event(str(n)))).status for n in range(3)]
+            assert statuses == [202] * 3, "what is not stored is not throttled"
+
+    run(play())
+
+
+def test_a_batch_refused_for_its_site_is_none_of_the_month(tmp_path: Path) -> None:
+    """The month counts what was admitted by all; the minute's token is spent, the body was read."""
+
+    async def play() -> None:
+        config = with_tier(example(tmp_path), requests_per_minute=10, requests_per_month=100)
+        async with running(tmp_path, with_site(config, **ONE_A_MINUTE)) as collector:
+            dialect = Zenovay()
+            answers = [await _send(collector, dialect.event(str(n))) for n in range(3)]
+            assert [a.status for a in answers] == [200, 429, 429]
+            told = [
+                tuple(
+                    int(a.headers[f"x-{name}"])
+                    for name in ("usage-monthly", "usage-total", "ratelimit-remaining")
+                )
+                for a in answers
+            ]
+            assert told == [(1, 1, 9), (1, 1, 8), (1, 1, 7)]
+            assert int(answers[1].headers["retry-after"]) > 6, "the site's wait, not the key's"
+            assert collector.service._usage._usage.used("backend", time.time_ns() // 1_000) == 1
+
+    run(play())
+
+
+# --- per address
+
+
+@keyed_dialects
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        ("", "{}"),
+        ("X-Forwarded-For", "6.6.6.{}, 2001:db8:0:7::{}"),
+        ("Forwarded", 'for=6.6.6.{}, for="[2001:db8:0:7::{}]:4711";proto=https'),
+    ],
+)
+def test_keys_cannot_be_guessed_at_line_rate(
+    dialect: Dialect, header: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 500 guesses at once, and more later, burst and rate are looked at; the rest get 429.
+
+    An address is its /64, also behind a proxy, whatever else the headers say; others go on.
+    """
+    clock_us = [10**9]
+    monkeypatch.setattr(service_module, "_monotonic_us", lambda: clock_us[0])
+
+    async def play() -> None:
+        config = example(tmp_path)
+        server = msgspec.structs.replace(config.server, trusted_proxies=("10.0.0.0/8",))
+        config = msgspec.structs.replace(config, server=server)
+        config = with_limits(config, failed_auth_per_minute=60, failed_auth_burst=5)
+        async with running(tmp_path, config) as collector:
+            looked_up: list[str] = []
+            sites = collector.edge._access._sites
+            look_up = sites.key_holder
+            monkeypatch.setattr(sites, "key_holder", lambda k: looked_up.append(k) or look_up(k))
+            sent = dialect.event("a")
+
+            async def guess(number: int, key: str) -> int:
+                headers = {**sent.headers, "X-API-Key": key, "Authorization": f"Bearer {key}"}
+                peer = f"2001:db8:0:7::{number:x}"
+                if header:
+                    headers[header] = said.format(number % 250, f"{number:x}")
+                    peer = "10.0.0.1"
+                return (await _send(collector, sent, headers=headers, address=peer)).status
+
+            statuses = [await guess(number, f"zv_{number}") for number in range(500)]
+            assert len(looked_up) == 5
+            assert statuses[5:] == [429] * 495
+            assert 429 not in statuses[:5]
+            for _ in range(40):  # 20 s
+                clock_us[0] += 500_000
+                for number in range(20):
+                    await guess(number, f"zv_{number}")
+            assert len(looked_up) == 5 + 20
+            # Otherwise guessing could go on behind a key that is known to be good.
+            assert await guess(7, DEMO_KEY) == 429
+            assert len(looked_up) == 25
+            elsewhere = await _send(collector, sent, address="2001:db8:0:8::1")
+            assert dialect.is_success(elsewhere.status, elsewhere.body)
+            clock_us[0] += 1_000_000
+            assert await guess(7, DEMO_KEY) == 200
+
+    run(play())
+
+
+@every_dialect
+def test_what_is_refused_early_still_takes_the_body_in(dialect: Dialect, tmp_path: Path) -> None:
+    """A body in many pieces is received to its end, so that its sender reads the answer."""
+
+    async def play() -> None:
+        config = with_limits(
+            with_tier(example(tmp_path), requests_per_minute=1),
+            browser_requests_per_minute=1,
+            server_requests_per_minute=1,
+            croct_requests_per_minute=1,
+        )
+        async with running(tmp_path, config) as collector:
+            await _send(collector, dialect.event("a"))
+            for received in (0, 1, 2):
+                sent = dialect.event("b")
+                body = msgspec.json.encode(sent.body)
+                headers = {**sent.headers, "Content-Length": str(len(body))}
+                left = await _left_of(collector, sent, headers, body)
+                assert left == 0, received
+
+    run(play())
+
+
+async def _left_of(collector: Collector, sent: Sent, headers: dict[str, str], body: bytes) -> int:
+    """How many pieces of a body were not received when a 429 was answered."""
+    pieces = [body[i : i + 50] for i in range(0, len(body), 50)]
+    answered: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        piece = pieces.pop(0)
+        return {"type": "http.request", "body": piece, "more_body": bool(pieces)}
+
+    async def send(message: dict[str, Any]) -> None:
+        answered.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": sent.path,
+        "query_string": b"",
+        "headers": [(n.lower().encode(), v.encode()) for n, v in headers.items()],
+        "client": ("203.0.113.9", 1),
+    }
+    await collector.edge.answer(scope, receive, send)
+    assert answered[0]["status"] == 429
+    return len(pieces)
+
+
+@every_dialect
+def test_refusals_are_the_same_however_often_they_are_given(
+    dialect: Dialect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A later 429 is like the first, but for waiting time, asker's origin and ids of its own."""
+    clock_us = [10**9]
+    monkeypatch.setattr(service_module, "_monotonic_us", lambda: clock_us[0])
+
+    async def play() -> None:
+        config = with_limits(
+            with_tier(example(tmp_path), requests_per_minute=6),
+            browser_requests_per_minute=6,
+            server_requests_per_minute=6,
+            croct_requests_per_minute=6,
+        )
+        async with running(tmp_path, config) as collector:
+            for number in range(6):
+                await _send(collector, dialect.event(str(number)))
+            waits = []
+            for _ in range(3):
+                for wait_s in (10, 9, 8):
+                    for origin in ("http://localhost", "http://127.0.0.1"):
+                        sent = dialect.event("x")
+                        headers = {**sent.headers, "Origin": origin}
+                        answer = await _send(collector, sent, headers=headers)
+                        assert answer.status == 429
+                        assert answer.headers["access-control-allow-origin"] == origin
+                        assert answer.headers["content-length"] == str(len(answer.body))
+                        assert dialect.code_of(429, answer.body)
+                        waits.append((int(answer.headers["retry-after"]), wait_s))
+                    clock_us[0] += 1_000_000
+                clock_us[0] -= 3_000_000
+            # The first round sees the clock run, the others see it step back and stand still.
+            assert waits[:6] == [(10, 10), (10, 10), (9, 9), (9, 9), (8, 8), (8, 8)]
+            expected = "unknown" if dialect.name != "croct /client/web/track" else "demo"
+            assert _counts(collector)[expected, "rejected", "rate_limited"] == 18
+
+    run(play())
