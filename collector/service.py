@@ -89,7 +89,6 @@ class Service:
         config = self._config
         # What a start makes stays: not worth looking through.
         gc.disable()
-        sys.setswitchinterval(_SWITCH_S)
         self._loop = asyncio.get_running_loop()
         self._is_counted = asyncio.Event()
         self._metrics = Metrics()
@@ -317,6 +316,7 @@ class _Current:
 
 def _load_app(current: _Current, has_failed: "Synchronized[int]") -> App:
     """Runs in the worker, before its event loop."""
+    sys.setswitchinterval(_SWITCH_S)
     _end_with_parent()
     return App(Service(current.config), partial(_give_up, has_failed))
 
