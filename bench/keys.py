@@ -6,6 +6,7 @@ opens what is left and must give the same answers; the third has everything happ
 looks for pauses.
 """
 
+import gc
 import os
 import random
 import shutil
@@ -40,7 +41,8 @@ _SOAK_KEYS: Final = 10_000_000
 _SOAK_BATCH: Final = 100
 _SOAK_GENERATION: Final = 8_192
 _SOAK_WINDOW_US: Final = 2_000_000
-_SWITCH_S: Final = 0.001  # as `collector serve`
+_SWITCH_S: Final = 0.001
+_GC_THRESHOLD: Final = 20_000
 _decoder: Final = msgspec.json.Decoder(list[Figure])
 _encoder: Final = msgspec.json.Encoder()
 
@@ -218,7 +220,10 @@ def main(
     began: float,
 ) -> None:
     """Measure the key index: memory, claims, repeats, restart, pauses."""
+    # As `collector serve` does.
     sys.setswitchinterval(_SWITCH_S)
+    gc.freeze()
+    gc.set_threshold(_GC_THRESHOLD)
     if stage == "fill":
         _tell(_fill(directory, keys, end_us))
     elif stage == "restart":

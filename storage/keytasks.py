@@ -32,6 +32,7 @@ _ENTRIES_AT_ONCE: Final = 2_048
 SORTED_AT_ONCE: Final = 1_000_000
 
 Steps = Generator[None, None, None]
+Garbage = list[dict[bytes, int] | Run]
 
 
 class KeyFiles:
@@ -124,8 +125,8 @@ class Task(Protocol):
     def steps(self, disk: KeyFiles) -> Steps:
         """The work, on any thread. Raises `StorageError` or OSError."""
 
-    def finish(self, index: KeyIndex) -> None:
-        """Let the index know, where it lives."""
+    def finish(self, index: KeyIndex) -> Garbage:
+        """Let the index know, where it lives; returns what nobody needs any more, for `Release`."""
 
 
 class Seal:
@@ -150,33 +151,44 @@ class Seal:
         sorted_ = keymerge.sort([Keys(high, low, np.frombuffer(times, dtype=np.int64))])
         self._run = disk.write(sorted_)
 
-    def finish(self, index: KeyIndex) -> None:
+    def finish(self, index: KeyIndex) -> Garbage:
         """See Task."""
         assert self._run is not None, "steps went before"
         assert index.frozen[0] is self._generation, "generations are written in their order"
         index.loose.append(LooseRun(self._run, self._generation.last))
         del index.frozen[0]
         index.refresh()
+        return [self._generation.table]
 
 
 class Release:
-    """Give the memory of a written generation back, in pieces: at once it would be a pause."""
+    """Give memory and files back: tables in pieces, and runs by closing them.
+
+    Where the index lives either would be a pause: the last one to close a file that was removed
+    waits until the system has given its blocks back.
+    """
 
     is_urgent = True
 
-    def __init__(self, table: dict[bytes, int]) -> None:
-        self._table = table
+    def __init__(self, garbage: Garbage) -> None:
+        self._garbage = garbage
 
     def steps(self, disk: KeyFiles) -> Steps:
         """See Task."""
         del disk
-        while self._table:
-            for key in list(islice(self._table, _ENTRIES_AT_ONCE)):
-                del self._table[key]
+        while self._garbage:
+            one = self._garbage.pop()
+            while isinstance(one, dict) and one:
+                for key in list(islice(one, _ENTRIES_AT_ONCE)):
+                    del one[key]
+                yield
+            del one
             yield
 
-    def finish(self, index: KeyIndex) -> None:
+    def finish(self, index: KeyIndex) -> Garbage:
         """See Task."""
+        del index
+        return []
 
 
 class Publish:
@@ -204,12 +216,14 @@ class Publish:
         disk.remove(one for one in runs if one is not run)
         self._run = run
 
-    def finish(self, index: KeyIndex) -> None:
+    def finish(self, index: KeyIndex) -> Garbage:
         """See Task."""
         assert self._run is not None, "steps went before"
         del index.loose[: len(self._loose)]
         index.published.append(PublishedRun(self._name, self._run))
         index.refresh()
+        loose, self._loose = self._loose, []
+        return [one.run for one in loose]
 
 
 class Join:
@@ -230,13 +244,15 @@ class Join:
         disk.remove(runs)
         self._run = run
 
-    def finish(self, index: KeyIndex) -> None:
+    def finish(self, index: KeyIndex) -> Garbage:
         """See Task."""
         assert self._run is not None, "steps went before"
-        start = index.published.index(self._group[0])
+        group, self._group = self._group, []
+        start = index.published.index(group[0])
         joined = PublishedRun(self._name, self._run)
-        index.published[start : start + len(self._group)] = [joined]
+        index.published[start : start + len(group)] = [joined]
         index.refresh()
+        return [one.run for one in group]
 
 
 class Rebuild:
@@ -255,13 +271,14 @@ class Rebuild:
         disk.publish(run, self._damaged.name)
         self._run = run
 
-    def finish(self, index: KeyIndex) -> None:
+    def finish(self, index: KeyIndex) -> Garbage:
         """See Task."""
         assert self._run is not None, "steps went before"
         place = index.published.index(self._damaged)
         index.published[place] = PublishedRun(self._damaged.name, self._run)
         index.refresh()
         _log.warning("%s was damaged and has been made again from the rows", self._run.path)
+        return []
 
 
 class Drop:
@@ -288,15 +305,16 @@ class Drop:
         yield
         disk.remove(one.run for one in self._dropped)
 
-    def finish(self, index: KeyIndex) -> None:
+    def finish(self, index: KeyIndex) -> Garbage:
         """See Task."""
-        index.published = [one for one in index.published if one not in self._dropped]
+        dropped, self._dropped = self._dropped, []
+        index.published = [one for one in index.published if one not in dropped]
         index.refresh()
-        if not self._is_early:
-            return
-        if not index.forgotten:
-            _log.warning(
-                "more than keys_max keys within 24 hours: the oldest are forgotten and repeats of "
-                "their events no longer recognised; collector_keys_forgotten_total counts them"
-            )
-        index.forgotten += sum(one.run.keys for one in self._dropped)
+        if self._is_early:
+            if not index.forgotten:
+                _log.warning(
+                    "more than keys_max keys within 24 hours: the oldest are forgotten and repeats "
+                    "of their events no longer recognised; collector_keys_forgotten_total counts"
+                )
+            index.forgotten += sum(one.run.keys for one in dropped)
+        return [one.run for one in dropped]

@@ -10,7 +10,7 @@ from typing import Final
 from storage import keymerge
 from storage.keyindex import KeyIndex
 from storage.keyrun import DamagedRun
-from storage.keytasks import Drop, Join, KeyFiles, Publish, Rebuild, Release, Seal, Task
+from storage.keytasks import Drop, Garbage, Join, KeyFiles, Publish, Rebuild, Release, Seal, Task
 from storage.layout import KeyRun
 
 _log: Final = logging.getLogger("collector.storage")
@@ -28,7 +28,7 @@ class KeyUpkeep:
         self._index = index
         self._covered = covered  # the last segment that a run, or the expired mark, covers
         self._busy: Task | None = None
-        self._garbage: list[dict[bytes, int]] = []
+        self._garbage: Garbage = []
         self._retry_at_s = 0.0
         self._pause_s = _RETRY_S[0]
         self._rewrites = False
@@ -38,7 +38,7 @@ class KeyUpkeep:
         """Tasks to be done now. `published`: all segments up to it are in parts."""
         if now_s < self._retry_at_s:
             return []
-        tasks: list[Task] = [Release(table) for table in self._garbage]
+        tasks: list[Task] = [Release(self._garbage)] if self._garbage else []
         self._garbage = []
         if self._index.frozen and not self._index.frozen[0].is_queued:
             self._index.frozen[0].is_queued = True
@@ -65,9 +65,7 @@ class KeyUpkeep:
                 index.mark_damaged(error)
             return
         self._pause_s = _RETRY_S[0]
-        if isinstance(task, Seal):
-            self._garbage.append(index.frozen[0].table)
-        task.finish(index)
+        self._garbage += task.finish(index)
         if isinstance(task, Publish):
             self._rewrites = False
             self._covered = index.published[-1].name.last
