@@ -11,10 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, cast
 
+import numpy as np
+
 from collector.dedup import Dedup
 from storage import ColdKeys, Commit, Files, KeyIndex, Receipt, layout
-from storage.keyindex import WINDOW_US
+from storage.keyindex import WINDOW_US, LooseRun
+from storage.keymerge import sort
 from storage.keyrecovery import open_index
+from storage.keyrun import Keys
 from storage.keytasks import KeyFiles, Task
 from storage.recovery import look
 from storage.upkeep import KeyThread
@@ -37,11 +41,12 @@ class Claims:
             (directory / name).unlink()
         self.now_us = now_us
         self.index = KeyIndex(keys_max=4_000_000_000, window_us=window_us)
-        disk = KeyFiles(directory, Files())
+        self._disk = KeyFiles(directory, Files())
+        self._random = np.random.default_rng()
         complete = max((run.last for run in found.runs), default=0)
         self._upkeep = open_index(
             self.index,
-            disk,
+            self._disk,
             runs=found.runs,
             expired=found.expired,
             parts=[],
@@ -55,7 +60,7 @@ class Claims:
         # Nobody waits for it: only that it is there matters.
         self._commit = cast(Commit, object())
         self._done: list[tuple[Task, Exception | None]] = []
-        self._thread = KeyThread(disk, lambda task, error: self._done.append((task, error)))
+        self._thread = KeyThread(self._disk, lambda task, error: self._done.append((task, error)))
         self._thread.start()
         self._ticked_s = 0.0
 
@@ -77,6 +82,17 @@ class Claims:
             tries += 1
             found = self._dedup.find(keys, self.now_us, tries)
         return found
+
+    def load(self, count: int, now_us: int) -> bytes:
+        """Have `count` new keys written at once, as a start does with rows; returns one of them."""
+        high, low = self._random.integers(0, 1 << 64, (2, count), dtype=np.uint64)
+        keys = Keys(high, low, np.full(count, now_us, dtype=np.int64))
+        self.index.loose.append(LooseRun(self._disk.write(sort([keys])), self._receipt.segment))
+        self.index.refresh()
+        self._receipt = Receipt(self._receipt.segment + 1)
+        self.now_us = now_us
+        self._tick(time.monotonic())
+        return int(high[0]).to_bytes(8, "big") + int(low[0]).to_bytes(8, "big")
 
     def is_repeat(self, key: bytes) -> bool:
         """Ask for one key, waiting for the disk where it must."""

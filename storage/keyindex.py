@@ -252,7 +252,9 @@ class KeyIndex:
             return
         active = self.active
         is_old = now_us - active.began_us >= GENERATION_US
-        if not active.table or len(active.table) >= self.generation_keys or is_old:
+        # What was written before its segment ended is published with the rest of it.
+        is_rest = self._newest is not None and self._newest.last is None
+        if not active.table or len(active.table) >= self.generation_keys or is_old or is_rest:
             self.freeze(complete)
 
     def freeze(self, last: int | None) -> None:
@@ -262,9 +264,15 @@ class KeyIndex:
             self.frozen.append(self.active)
             self.active = Generation({})
             self.refresh()
-        elif last is not None and (newest := (self.frozen or self.loose or [None])[-1]):
-            # What was written before its segment ended is complete with it.
-            newest.last = last
+        elif last is not None and self._newest is not None:
+            self._newest.last = last  # nothing came after it
+
+    @property
+    def _newest(self) -> Generation | LooseRun | None:
+        """The newest keys that are not added to any more, if they are not published."""
+        if self.frozen:
+            return self.frozen[-1]
+        return self.loose[-1] if self.loose else None
 
     # --- what tasks change
 
