@@ -188,12 +188,13 @@ class Service:
         self._loop.call_later(_EXIT_DELAY_S, os._exit, _EXIT_CODE)
 
     def _tick(self) -> None:
+        # First of all, so that one that fails is not the last.
+        self._ticker = self._loop.call_later(_TICK_S, self._tick)
         now_s = time.monotonic()
         self._store.tick(_now_us())
         if now_s - self._last_sweep_s >= _SWEEP_S:
             self._last_sweep_s = now_s
             self._bodies.sweep()
-        self._ticker = self._loop.call_later(_TICK_S, self._tick)
 
     async def _keep_usage(self) -> None:
         """Keep monthly usage up to date on disk, and once more when everything is counted.
@@ -213,7 +214,7 @@ class Service:
     def _readiness(self) -> Response:
         if self._edge.is_stopping:
             return _text(503, b"stopping\n")
-        if self._store.health.refusal is not None:
+        if self._store.health.refusal is not None or self._store.keys.is_full:
             return _text(503, b"events cannot be stored at present; the log says why\n")
         return _text(200, b"ready\n")
 

@@ -14,9 +14,10 @@ from storage.errors import (
 )
 from storage.files import Files
 from storage.keyindex import ColdKeys, KeyIndex, make_key, make_scope
+from storage.layout import day_of
 from storage.query import Lake, QueryError
 from storage.schema import COLUMNS, Column, Row, encode
-from storage.store import Settings, Store, day_of
+from storage.store import Settings, Store
 
 __all__ = [
     "COLUMNS",

@@ -70,11 +70,14 @@ class GroupCommit:
         queue_bytes_max: int,
         monotonic_s: Callable[[], float],
         on_failure: Callable[[StorageError], None],
+        between_groups: Callable[[], None] = lambda: None,
     ) -> None:
         self._wal = wal
         self._queue_bytes_max = queue_bytes_max
         self._monotonic_s = monotonic_s
         self._on_failure = on_failure
+        # Called while nothing is being written, so that the log can be looked after.
+        self._between_groups = between_groups
         self._loop = asyncio.get_running_loop()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="commit")
         self._groups: deque[_Group] = deque()
@@ -141,7 +144,10 @@ class GroupCommit:
     def _written(self, group: _Group, writing: "asyncio.Future[tuple[Result, float]]") -> None:
         self._is_writing = False
         self._finish(group, *writing.result())
-        self._drain()
+        try:
+            self._between_groups()
+        finally:
+            self._drain()
 
     def _write(self, group: _Group) -> tuple[Result, float]:
         if isinstance(self._refusal, SyncFailed):

@@ -19,6 +19,8 @@ Rules:
 Not thread-safe: one caller at a time.
 """
 
+import contextlib
+import logging
 from collections.abc import Sequence
 from typing import Final
 
@@ -32,7 +34,12 @@ from storage.keyfilter import CHOOSING_BITS
 from storage.keyrun import ColdBlock, DamagedRun, Run, split, words_of
 from storage.layout import KeyRun
 
+_log: Final = logging.getLogger("collector.storage")
 WINDOW_US: Final = 24 * 3600 * 1_000_000
+# Keys are held so much longer than that: a clock that was ahead for less makes nobody forget.
+MARGIN_US: Final = 3600 * 1_000_000
+# From here on arrays cost less than one look-up after the other.
+_ARRAYS_FROM: Final = 24
 # When a generation has so many keys, or is so old, it is written at the end of a segment. Small
 # enough for tables to grow and go without a pause; the age bounds what a start must read again.
 GENERATION_KEYS: Final = 65_536
@@ -41,8 +48,6 @@ GENERATION_US: Final = 10 * 60 * 1_000_000
 _LOOSE_FACTOR: Final = 4
 # More keys than this in memory, and writing them does not keep up: about 260 MB.
 _HELD_KEYS_MAX: Final = 2_000_000
-# From here on arrays cost less than one look-up after the other.
-_ARRAYS_FROM: Final = 24
 
 
 def make_scope(*parts: bytes) -> bytes:
@@ -61,16 +66,14 @@ def make_key(scope: bytes, identity: bytes) -> bytes:
 class ColdKeys:
     """The answer depends on blocks that are not in memory: `load`, then ask again."""
 
-    def __init__(self, blocks: list[ColdBlock]) -> None:
+    def __init__(self, blocks: list[tuple[Run, int]]) -> None:
         self._blocks = blocks
 
     def load(self) -> None:
         """Read the blocks; may wait for the disk, may run on any thread."""
-        for cold in self._blocks:
-            try:
-                cold.run.warm(cold.block)
-            except (DamagedRun, OSError):
-                continue  # whoever asks again is told
+        for run, block in self._blocks:
+            with contextlib.suppress(DamagedRun):  # whoever asks again is told
+                run.warm(block)
 
 
 class KeysDamaged(Unavailable):
@@ -81,13 +84,12 @@ class Generation(msgspec.Struct):
     """Keys with their times, while they are in memory.
 
     `last`: with it all keys of the segments up to that number are written; None: the last segment
-    goes on. `is_queued`: a task writes it.
+    goes on.
     """
 
     table: dict[bytes, int]
     began_us: int = 0
     last: int | None = None
-    is_queued: bool = False
 
 
 class LooseRun(msgspec.Struct):
@@ -160,16 +162,25 @@ class KeyIndex:
         """
         since_us = now_us - self.window_us
         try:
-            if len(keys) == 1:
-                return [self._is_seen(keys[0], since_us, waits)]
             if len(keys) < _ARRAYS_FROM:
-                return [self._is_seen(key, since_us, waits) for key in keys]
+                return self._each_seen(keys, since_us, waits)
             return self._are_seen(keys, since_us, waits)
-        except ColdBlock as cold:
-            return ColdKeys([cold])
         except DamagedRun as damaged:
             self.mark_damaged(damaged)
             raise KeysDamaged(str(damaged)) from damaged
+
+    def _each_seen(
+        self, keys: Sequence[bytes], since_us: int, waits: bool
+    ) -> list[bool] | ColdKeys:
+        verdicts = []
+        cold: list[tuple[Run, int]] = []
+        for key in keys:
+            try:
+                verdicts.append(self._is_seen(key, since_us, waits))
+            except ColdBlock as block:
+                # Not the exception: it would hold this frame, and so the run, for long.
+                cold.append((block.run, block.block))
+        return ColdKeys(cold) if cold else verdicts
 
     def _is_seen(self, key: bytes, since_us: int, waits: bool) -> bool:
         for table in self._tables:
@@ -205,18 +216,18 @@ class KeyIndex:
         verdicts: list[bool],
         since_us: int,
         waits: bool,
-    ) -> list[ColdBlock]:
+    ) -> list[tuple[Run, int]]:
         """Set the verdicts at `places` of `keys` that are in runs; the blocks that are missing."""
         high, low = split(b"".join(keys))
         choices, masks = keyfilter.choices_of(high), keyfilter.masks_of(low)
-        cold: list[ColdBlock] = []
+        cold: list[tuple[Run, int]] = []
         for run in self._runs:
             words = run.filter.take(keyfilter.places(choices, run.filter_words))
             for index in np.flatnonzero(words & masks == masks).tolist():
                 try:
                     time_us = run.find(int(high[index]), int(low[index]), waits=waits)
                 except ColdBlock as block:
-                    cold.append(block)
+                    cold.append((block.run, block.block))
                     continue
                 if time_us is not None and time_us > since_us:
                     verdicts[places[index]] = True
@@ -250,6 +261,8 @@ class KeyIndex:
         """
         if complete < self._segment:
             return
+        for run in self._runs:
+            run.cool()
         active = self.active
         is_old = now_us - active.began_us >= GENERATION_US
         # What was written before its segment ended is published with the rest of it.
@@ -286,5 +299,6 @@ class KeyIndex:
     def mark_damaged(self, damaged: DamagedRun) -> None:
         """Have the run that an error tells of made again."""
         for run in self._runs:
-            if run.path == damaged.path:
+            if run.path == damaged.path and not run.is_damaged:
                 run.is_damaged = True
+                _log.warning("%s; its keys are taken from the rows again", damaged)

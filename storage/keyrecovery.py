@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from storage import keymerge, layout, parquet, segment
-from storage.keyindex import KeyIndex, LooseRun, PublishedRun
+from storage.keyindex import MARGIN_US, Generation, KeyIndex, LooseRun, PublishedRun
 from storage.keyrun import DamagedRun, Keys, Run, split
 from storage.keytasks import SORTED_AT_ONCE, KeyFiles
 from storage.keyupkeep import KeyUpkeep
@@ -47,7 +47,7 @@ def open_index(
     `runs`, `expired`: names found; `parts`: the live ones that may hold rows of the window.
     `logged`: keys of the segments that are in no part; `complete`: the newest number of all.
     """
-    since_us = now_us - index.window_us
+    since_us = now_us - index.window_us - MARGIN_US
     mark = max(expired, default=0)
     index.published = _open_runs(runs, disk)
     covered = max([mark, *(one.name.last for one in index.published)])
@@ -121,16 +121,29 @@ def _take_in(index: KeyIndex, disk: KeyFiles, pieces: Iterable[Keys], now_us: in
         held.append(piece)
         count += len(piece.high)
         if count >= SORTED_AT_ONCE:
-            index.loose.append(LooseRun(disk.write(keymerge.sort(held)), None))
+            _keep(index, disk, keymerge.sort(held))
             held, count = [], 0
-    if index.loose or count >= index.generation_keys:
-        index.loose.append(LooseRun(disk.write(keymerge.sort(held)), None))
+    if index.loose or index.frozen or count >= index.generation_keys:
+        _keep(index, disk, keymerge.sort(held))
     elif count:
-        keys = keymerge.sort(held)
-        joined = np.stack((keys.high, keys.low), axis=1).astype(">u8").tobytes()
-        split_up = [joined[at : at + 16] for at in range(0, len(joined), 16)]
-        index.active.table = dict(zip(split_up, keys.times.tolist(), strict=True))
-        index.active.began_us = now_us
+        index.active = Generation(_table_of(keymerge.sort(held)), now_us)
+
+
+def _keep(index: KeyIndex, disk: KeyFiles, keys: Keys) -> None:
+    """Write keys, or have them written later: a full disk must not keep anybody from starting."""
+    try:
+        index.loose.append(LooseRun(disk.write(keys), None))
+    except OSError as error:
+        if index.is_full:
+            raise
+        _log.warning("keys: %s; they stay in memory until they can be written", error)
+        index.frozen.append(Generation(_table_of(keys)))
+
+
+def _table_of(keys: Keys) -> dict[bytes, int]:
+    joined = np.stack((keys.high, keys.low), axis=1).astype(">u8").tobytes()
+    split_up = [joined[at : at + 16] for at in range(0, len(joined), 16)]
+    return dict(zip(split_up, keys.times.tolist(), strict=True))
 
 
 def keys_in(data: bytes, groups: tuple[segment.Group, ...]) -> Keys:

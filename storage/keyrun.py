@@ -33,6 +33,10 @@ _TIME_AT: Final = 2 * _LOW_AT
 _COUNT_AT: Final = 3 * _LOW_AT
 _CHECKSUM_AT: Final = BLOCK_BYTES - _WORD_BYTES
 _LITTLE: Final = np.dtype("<u8")
+# Blocks that look-ups wait for at a time: those of two large batches, 8 MB.
+_WARMED_MAX: Final = 2_048
+# So much is forced to disk at a time, so that a run of gigabytes is published within a moment.
+_SYNCED_BYTES: Final = 32 * 1024 * 1024
 
 Words = npt.NDArray[np.uint64]
 Times = npt.NDArray[np.int64]
@@ -125,7 +129,7 @@ class RunWriter:
         self._fences: list[Words] = []
         self._rest = NO_KEYS
         self._blocks = self._keys = 0
-        self._end = BLOCK_BYTES
+        self._end = self._synced = BLOCK_BYTES
         self._is_whole = False
         self._oldest_us, self._newest_us = (1 << 63) - 1, 0
         files.remove(path)
@@ -204,6 +208,9 @@ class RunWriter:
         self._files.write(self._descriptor, table.data.cast("B"), self._end)
         self._end += blocks * BLOCK_BYTES
         self._blocks += blocks
+        if self._end - self._synced >= _SYNCED_BYTES:
+            self._files.sync(self._descriptor)
+            self._synced = self._end
 
 
 class Run:
@@ -218,8 +225,10 @@ class Run:
         self._files = files
         self._warmed: dict[int, bytes] = {}
         self.is_damaged = False
-        self.out_since_s: float | None = None  # since when all of it has been out of the window
-        self._descriptor = files.open_for_reading(path)
+        try:
+            self._descriptor = files.open_for_reading(path)
+        except OSError as error:
+            raise self._unreadable(error) from error
         header = self._read_header()
         self.keys, self._blocks = header.keys, header.blocks
         self.oldest_us, self.newest_us = header.oldest_us, header.newest_us
@@ -272,8 +281,17 @@ class Run:
         return start
 
     def warm(self, block: int) -> None:
-        """Read a block for the next look-up; may wait for the disk, may run on another thread."""
-        self._warmed[block] = self._read(block)
+        """Read a block for the look-up that misses it; may wait, may run on another thread.
+
+        It stays until `cool`, so that a look-up that needs several has them all in the end.
+        """
+        if len(self._warmed) < _WARMED_MAX:
+            self._warmed[block] = self._read(block)
+
+    def cool(self) -> None:
+        """Forget what was warmed."""
+        if self._warmed:
+            self._warmed = {}
 
     def read_keys(self, blocks_at_once: int) -> Iterator[Keys]:
         """All keys in order, so many blocks at a time."""
@@ -292,7 +310,7 @@ class Run:
             yield Keys(columns[0], columns[1], columns[2].view(np.int64))
 
     def _block(self, block: int, waits: bool) -> bytes:
-        if self._warmed and (data := self._warmed.pop(block, None)) is not None:
+        if self._warmed and (data := self._warmed.get(block)) is not None:
             return data
         if waits:
             return self._read(block)

@@ -20,9 +20,10 @@ from typing import Final, Protocol
 import numpy as np
 
 from storage import keymerge, layout, parquet
+from storage.errors import DiskFull
 from storage.files import Files
 from storage.keyindex import Generation, KeyIndex, LooseRun, PublishedRun
-from storage.keyrun import Keys, Run, RunWriter, split
+from storage.keyrun import DamagedRun, Keys, Run, RunWriter, split
 from storage.layout import KeyRun
 
 _log: Final = logging.getLogger("collector.storage")
@@ -38,8 +39,9 @@ Garbage = list[dict[bytes, int] | Run]
 class KeyFiles:
     """The folders of one data directory that tasks work in."""
 
-    def __init__(self, directory: Path, files: Files) -> None:
+    def __init__(self, directory: Path, files: Files, *, free_bytes_min: int = 0) -> None:
         self.files = files
+        self._free_bytes_min = free_bytes_min
         self.folder = directory / layout.KEYS
         self.events = directory / layout.EVENTS
         self._temporary = directory / layout.TEMPORARY
@@ -50,13 +52,17 @@ class KeyFiles:
         with self._writer(len(keys.high)) as writer:
             writer.append(keys)
             writer.finish()
-        return Run(writer.path, self.files)
+        return self._open(writer.path)
 
     def merge(self, runs: Sequence[Run]) -> Generator[None, None, Run]:
-        """A run without a name, of the keys of others; in steps."""
+        """A run without a name, of the keys of others; in steps. Raises `DiskFull`."""
+        left = self.files.free_bytes(self._temporary) - sum(run.bytes for run in runs)
+        if left < self._free_bytes_min:
+            # Begun, it would have events refused for want of room, and end without a result.
+            raise DiskFull("there is not enough room to join runs")
         with self._writer(sum(run.keys for run in runs)) as writer:
             yield from keymerge.merge(runs, writer)
-        return Run(writer.path, self.files)
+        return self._open(writer.path)
 
     def publish(self, run: Run, name: KeyRun) -> None:
         """Force a run to disk and give it its name; whoever has it open goes on reading it.
@@ -70,6 +76,13 @@ class KeyFiles:
             self.files.remove(run.path)
             raise
         run.path = final
+
+    def _open(self, path: Path) -> Run:
+        try:
+            return Run(path, self.files)
+        except DamagedRun:
+            self.files.remove(path)
+            raise
 
     @contextmanager
     def _writer(self, keys_max: int) -> Iterator[RunWriter]:
@@ -85,21 +98,22 @@ class KeyFiles:
     def from_rows(self, name: KeyRun, since_us: int) -> Generator[None, None, Run]:
         """A run without a name, of the keys of the rows of `name` in parts; in steps."""
         parts = layout.live_parts(layout.list_parts(self.events))
+        since = layout.day_of(since_us)
         paths = [
             self.events / part.name
             for part in parts
-            if part.first <= name.last and name.first <= part.last
+            if part.first <= name.last and name.first <= part.last and part.date >= since
         ]
-        runs = yield from self.sort(parquet.recent_keys(paths, since_us))
-        if len(runs) == 1:
-            return runs[0]
-        run = yield from self.merge(runs)
-        self.remove(runs)
+        runs: list[Run] = []
+        try:
+            yield from self._sort(parquet.recent_keys(paths, since_us), runs)
+            run = runs.pop() if len(runs) == 1 else (yield from self.merge(runs))
+        finally:
+            self.remove(runs)
         return run
 
-    def sort(self, pieces: Iterable[Keys]) -> Generator[None, None, list[Run]]:
-        """Runs without names, of keys in any order; in steps."""
-        runs: list[Run] = []
+    def _sort(self, pieces: Iterable[Keys], runs: list[Run]) -> Steps:
+        """Add to `runs` what holds the keys of `pieces`, which are in any order; in steps."""
         held: list[Keys] = []
         for piece in pieces:
             held.append(piece)
@@ -109,7 +123,6 @@ class KeyFiles:
             yield
         if held:
             runs.append(self.write(keymerge.sort(held)))
-        return runs
 
     def remove(self, runs: Iterable[Run]) -> None:
         """Remove the files of runs; whoever has them open goes on reading them."""
@@ -255,6 +268,31 @@ class Join:
         return [one.run for one in group]
 
 
+class Gather:
+    """Make loose neighbours one loose run."""
+
+    is_urgent = False
+
+    def __init__(self, group: list[LooseRun]) -> None:
+        self._group = group
+        self._run: Run | None = None
+
+    def steps(self, disk: KeyFiles) -> Steps:
+        """See Task."""
+        runs = [one.run for one in self._group]
+        self._run = yield from disk.merge(runs)
+        disk.remove(runs)
+
+    def finish(self, index: KeyIndex) -> Garbage:
+        """See Task."""
+        assert self._run is not None, "steps went before"
+        group, self._group = self._group, []
+        start = next(at for at, one in enumerate(index.loose) if one is group[0])
+        index.loose[start : start + len(group)] = [LooseRun(self._run, group[-1].last)]
+        index.refresh()
+        return [one.run for one in group]
+
+
 class Rebuild:
     """Make a damaged run again, from the rows."""
 
@@ -274,11 +312,12 @@ class Rebuild:
     def finish(self, index: KeyIndex) -> Garbage:
         """See Task."""
         assert self._run is not None, "steps went before"
-        place = index.published.index(self._damaged)
-        index.published[place] = PublishedRun(self._damaged.name, self._run)
+        damaged = self._damaged
+        place = index.published.index(damaged)
+        index.published[place] = PublishedRun(damaged.name, self._run)
         index.refresh()
         _log.warning("%s was damaged and has been made again from the rows", self._run.path)
-        return []
+        return [damaged.run]
 
 
 class Drop:
@@ -300,7 +339,8 @@ class Drop:
             name = layout.expired_name(self._expired)
             disk.files.replace(disk.folder / name, b"")
             for path in disk.folder.glob("expired-*"):
-                if (layout.maybe_expired(path.name) or self._expired) < self._expired:
+                mark = layout.maybe_expired(path.name)
+                if mark is not None and mark < self._expired:
                     disk.files.remove(path)
         yield
         disk.remove(one.run for one in self._dropped)

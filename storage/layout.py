@@ -25,6 +25,8 @@ TEMPORARY: Final = "tmp"
 QUARANTINE: Final = "quarantine"
 KEYS: Final = "keys"
 FOLDERS: Final = (WAL, EVENTS, KEYS, STATE, TEMPORARY, QUARANTINE)
+_DAY_US: Final = 24 * 3600 * 1_000_000
+_EPOCH_ORDINAL: Final = date(1970, 1, 1).toordinal()
 LOCK: Final = "lock"
 VIEWS: Final = "views.sql"
 
@@ -158,3 +160,8 @@ def list_segments(wal: Path) -> list[int]:
     """Numbers of the segments found in `wal`, ascending."""
     found = (maybe_segment(p.name) for p in wal.iterdir()) if wal.is_dir() else ()
     return sorted(number for number in found if number is not None)
+
+
+def day_of(time_us: int) -> date:
+    """The UTC date of a time in microseconds since the epoch."""
+    return date.fromordinal(_EPOCH_ORDINAL + time_us // _DAY_US)

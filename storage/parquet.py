@@ -81,22 +81,23 @@ def recent_keys(parts: Sequence[Path], since_us: int) -> Iterator[Keys]:
 
     Repeats that were stored again are left out: they do not open a window of their own.
     """
-    connection = connect(threads=2)
     try:
-        for group in _groups(parts):
-            listed = ", ".join(quote(path) for path in group)
-            columns = connection.execute(
-                "SELECT ('0x' || dedup_key[1:16])::UBIGINT AS high, "  # noqa: S608
-                "('0x' || dedup_key[17:])::UBIGINT AS low, epoch_us(received_time) AS times "
-                f"FROM read_parquet([{listed}], hive_partitioning = false) "
-                "WHERE is_duplicate = 0 AND dedup_key IS NOT NULL "
-                f"AND received_time > make_timestamptz({since_us})"
-            ).fetchnumpy()
-            yield Keys(columns["high"], columns["low"], columns["times"])
+        with connect(threads=2) as connection:
+            for group in _groups(parts):
+                listed = ", ".join(quote(path) for path in group)
+                columns = connection.execute(
+                    "SELECT ('0x' || dedup_key[1:16])::UBIGINT AS high, "  # noqa: S608
+                    "('0x' || dedup_key[17:])::UBIGINT AS low, epoch_us(received_time) AS times "
+                    f"FROM read_parquet([{listed}], hive_partitioning = false) "
+                    "WHERE is_duplicate = 0 AND dedup_key IS NOT NULL "
+                    f"AND received_time > make_timestamptz({since_us})"
+                ).fetchnumpy()
+                yield Keys(columns["high"], columns["low"], columns["times"])
     except (duckdb.Error, OSError) as error:
-        raise StorageError(f"the keys of rows cannot be read: {error}") from error
-    finally:
-        connection.close()
+        raise StorageError(
+            f"the keys of rows cannot be read: {error}. A file that is no Parquet any more must be "
+            "moved out of the events folder; its events are then no longer recognised"
+        ) from error
 
 
 def _groups(parts: Sequence[Path]) -> Iterator[list[Path]]:

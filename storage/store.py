@@ -21,7 +21,7 @@ from storage.errors import FlushFailed, QueueFull, StorageError, SyncFailed
 from storage.files import Files
 from storage.flusher import Flusher
 from storage.health import DiskHealth
-from storage.keyindex import ColdKeys, KeyIndex
+from storage.keyindex import MARGIN_US, WINDOW_US, ColdKeys, KeyIndex
 from storage.keyrun import Keys
 from storage.keytasks import KeyFiles, Task
 from storage.layout import Part
@@ -29,8 +29,9 @@ from storage.upkeep import FlushThread, KeyThread
 from storage.wal import Sealed, Wal
 
 _log: Final = logging.getLogger("collector.storage")
+# How long a stop waits for the step of upkeep that is under way.
+_KEYS_TIMEOUT_S: Final = 5.0
 _DAY_US: Final = 24 * 3600 * 1_000_000
-_EPOCH_ORDINAL: Final = date(1970, 1, 1).toordinal()
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,9 +71,12 @@ class Store:
             monotonic_s=monotonic_s,
         )
         self._open_since_s: float | None = None
+        self._owed_us: int | None = None  # when a tick met the log being written
         self._waiting: dict[int, Sealed] = {}  # sealed, not yet in a part
         self.keys = KeyIndex(keys_max=settings.keys_max)
-        self._key_disk = KeyFiles(settings.directory, files)
+        self._key_disk = KeyFiles(
+            settings.directory, files, free_bytes_min=settings.disk_free_bytes_min
+        )
         self.parts = 0
         self.flush_failures = 0
         self.on_flushed: Callable[[float], None] = lambda _seconds: None
@@ -111,19 +115,20 @@ class Store:
         number = layout.next_number(
             found.segments, found.parts, [*(run.last for run in found.runs), *found.expired]
         )
+        oldest = layout.day_of(now_us - WINDOW_US - MARGIN_US)
         self._key_upkeep = keyrecovery.open_index(
             self.keys,
             self._key_disk,
             runs=found.runs,
             expired=found.expired,
-            parts=[part for part in live if part.date >= day_of(now_us - self.keys.window_us)],
+            parts=[part for part in live if part.date >= oldest],
             logged=logged,
             complete=number - 1,
             now_us=now_us,
         )
         # A clock that was once far ahead must not hold the partition there for ever.
         dates = [*(part.date for part in live), *(sealed.date for sealed in waiting)]
-        believed = [day for day in dates if day <= day_of(now_us + _DAY_US)]
+        believed = [day for day in dates if day <= layout.day_of(now_us + _DAY_US)]
         self._wal = Wal(
             self._directory / layout.WAL,
             self._files,
@@ -137,6 +142,7 @@ class Store:
             queue_bytes_max=self._settings.queue_bytes_max,
             monotonic_s=self._monotonic_s,
             on_failure=self._commit_failed,
+            between_groups=self._between_groups,
         )
         self.parts = len(live)
         self._loop = asyncio.get_running_loop()
@@ -198,7 +204,7 @@ class Store:
             raise self.health.refusal
         if self.keys.is_full:
             raise QueueFull("too many keys wait to be written")
-        return self._commit.submit(lines, rows, day_of(now_us), on_done)
+        return self._commit.submit(lines, rows, layout.day_of(now_us), on_done)
 
     @property
     def queue_bytes(self) -> int:
@@ -229,7 +235,19 @@ class Store:
     def tick(self, now_us: int) -> None:
         """Seal a segment that is old enough, look after the keys and the disk; every 50 ms."""
         self.health.check()
-        if self._commit.is_writing or self.health.is_over:
+        if self._commit.is_writing:
+            # Busy without a gap, a slow disk would never let anything be looked after.
+            self._owed_us = now_us
+        else:
+            self._look_after(now_us)
+
+    def _between_groups(self) -> None:
+        if self._owed_us is not None:
+            self._look_after(self._owed_us)
+
+    def _look_after(self, now_us: int) -> None:
+        self._owed_us = None
+        if self.health.is_over:
             return
         now_s = self._monotonic_s()
         if self._wal.open_rows == 0:
@@ -267,9 +285,10 @@ class Store:
         await asyncio.to_thread(self._flush_thread.join, flush_timeout_s)
         if self._flush_thread.is_alive():
             _log.warning("not everything was flushed in time; the rest stays in the log")
-        await asyncio.to_thread(self._key_thread.join)
+        await asyncio.to_thread(self._key_thread.join, _KEYS_TIMEOUT_S)
         await asyncio.sleep(0)  # for what the threads reported last
-        await asyncio.to_thread(self._write_keys)
+        if not self._key_thread.is_alive():
+            await asyncio.to_thread(self._write_keys)
         os.close(self._lock)
 
     def _write_keys(self) -> None:
@@ -347,8 +366,3 @@ class Store:
             self._files.replace(self._directory / layout.VIEWS, text)
         except OSError as error:
             _log.warning("%s could not be written: %s", layout.VIEWS, error.strerror)
-
-
-def day_of(time_us: int) -> date:
-    """The UTC date of a time in microseconds since the epoch."""
-    return date.fromordinal(_EPOCH_ORDINAL + time_us // _DAY_US)

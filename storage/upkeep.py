@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from storage.errors import FlushFailed, StorageError
+from storage.errors import FlushFailed
 from storage.flusher import Flusher
 from storage.keytasks import KeyFiles, Task
 from storage.layout import Part
@@ -66,6 +66,8 @@ class FlushThread(threading.Thread):
             outcome = self._flusher.flush(sealed)
         except FlushFailed as error:
             outcome = error
+        except Exception as error:  # noqa: BLE001 told and tried again; the thread must live
+            outcome = FlushFailed(f"{sealed.path}: {error!r}")
         self._report(sealed, outcome, self._monotonic_s() - started_s)
         return isinstance(outcome, Part)
 
@@ -121,7 +123,7 @@ class KeyThread(threading.Thread):
                     return
                 if not task.is_urgent:
                     self._do_urgent(waits=False)
-        except (StorageError, OSError) as failure:
+        except Exception as failure:  # noqa: BLE001 told and tried again; the thread must live
             error = failure
         finally:
             steps.close()

@@ -107,16 +107,17 @@ class Wal:
         if current is None:
             return
         self._open = None
+        if current.rows:
+            # Before anything can fail: a segment that nobody knows of would never be flushed.
+            self.sealed.append(
+                Sealed(current.number, current.date, current.rows, current.size, current.path)
+            )
         self._files.close(current.descriptor)
         if current.rows == 0:
             # Its first group failed. Brought back by a crash it would look damaged, were there a
             # later segment; so its removal must last before there is one.
             self._files.remove(current.path)
             self._files.sync_folder(self._folder)
-            return
-        self.sealed.append(
-            Sealed(current.number, current.date, current.rows, current.size, current.path)
-        )
 
     def _segment_for(self, day: date) -> _Open:
         self._latest_date = max(self._latest_date, day)

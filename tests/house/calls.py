@@ -118,6 +118,7 @@ def decoders_are_built_once(module: Module) -> Iterator[Fault]:
 CATCHES_ALL: Final[Mapping[str, str]] = {
     "collector/asgi.py": "a bug of ours becomes a logged 500; a failed start must be told",
     "storage/store.py": "what was opened is closed before the error goes on",
+    "storage/upkeep.py": "nobody would miss a thread that ended: it tells, and tries again",
 }
 _ALL: Final = frozenset({"Exception", "BaseException"})
 _REASON: Final = re.compile(r"# noqa: BLE001 \S.*")

@@ -70,6 +70,13 @@ class KeyIndexMachine(RuleBasedStateMachine):
         found = recovery.look(self.harness.directory)
         assert (found.temporaries, found.strangers) == ([], [])
 
+    @rule()
+    def work_while_nothing_is_flushed(self) -> None:
+        """Parts are late; what cannot be published yet does not become many files."""
+        self.harness.end_segment()
+        self.harness.work()
+        assert len(self.harness.index.loose) <= 2 + 8
+
     @rule(steps=st.integers(0, 12))
     def work_and_be_killed(self, steps: int) -> None:
         """The process ends somewhere in the middle of it."""

@@ -3,6 +3,7 @@ fail, damaged files. Requests go in and answers come out; the clock is set by ha
 """
 
 import asyncio
+import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import pytest
 
 from collector import service as service_module
 from collector.service import Service
-from storage import layout
+from storage import Files, keyindex, layout
 from tests.support.app import Answer, Collector, example, run, running, with_storage
 from tests.support.dialects import DEMO_KEY, DIALECTS, Dialect, Sent
 from tests.support.disk import FaultyFiles, io_error, no_space
@@ -172,7 +173,7 @@ def test_a_commit_that_fails_gives_all_keys_back(
 
 
 def _damage(path: Path) -> None:
-    """Turn a bit in every block of keys."""
+    """Turn a bit in the one block of keys."""
     data = bytearray(path.read_bytes())
     data[4096] ^= 1
     path.write_bytes(data)
@@ -204,6 +205,29 @@ def test_a_damaged_file_makes_nobody_forget(tmp_path: Path, clock: Clock) -> Non
             page = (await collector.request("GET", "/metrics")).body.decode()
             assert "collector_key_rebuilds_total 1" in page
             assert await accepted(collector) == 101
+
+    run(play())
+
+
+def test_keys_that_cannot_be_written_are_not_taken_for_ever(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More keys in memory than there should be: 503, and not ready, until they are written."""
+    monkeypatch.setattr(keyindex, "_HELD_KEYS_MAX", 150)
+
+    async def play() -> None:
+        async with running(tmp_path) as collector:
+            for first in (0, 100):
+                keys = [f"key-{number}" for number in range(first, first + 100)]
+                assert (await send(collector, batch(keys, clock))).status == 200
+            answer = await send(collector, batch(["one more"], clock))
+            assert answer.status == 503
+            assert int(answer.headers["retry-after"]) > 0
+            assert (await collector.request("GET", "/readyz")).status == 503
+            await write_keys(collector)
+            assert (await collector.request("GET", "/readyz")).status == 200
+            answer = await send(collector, batch(["one more", "key-7"], clock))
+            assert (answer.json["acceptedCount"], answer.json["dedupedCount"]) == (1, 1)
 
     run(play())
 
@@ -259,13 +283,20 @@ def test_repeats_on_a_cold_disk_do_not_stop_the_others(
 ) -> None:
     """What is not in the system's cache is read on a thread; the answers are the same."""
     calls: list[int] = []
+    threads: set[str] = set()
+    read_into = Files.read_into
+
+    def noted(files: Files, descriptor: int, buffer: memoryview, offset: int) -> int:
+        threads.add(threading.current_thread().name)
+        return read_into(files, descriptor, buffer, offset)
 
     async def play() -> None:
         async with running(tmp_path) as collector:
             keys = [f"key-{number}" for number in range(400)]
             await send(collector, batch(keys, clock))
             await write_keys(collector)
-            monkeypatch.setattr("storage.files.Files.read_cached", _blocking(calls))
+            monkeypatch.setattr(Files, "read_cached", _blocking(calls))
+            monkeypatch.setattr(Files, "read_into", noted)
             answer = await send(collector, batch(keys, clock))
             assert answer.json["dedupedCount"] == 400
             answers = await asyncio.gather(
@@ -273,5 +304,6 @@ def test_repeats_on_a_cold_disk_do_not_stop_the_others(
             )
             assert all(answer.json["dedupedCount"] == 1 for answer in answers)
             assert calls
+            assert threading.main_thread().name not in threads
 
     run(play())

@@ -13,7 +13,7 @@ from storage.keyrun import Keys, Run, RunWriter, split
 from storage.keytasks import KeyFiles
 from storage.layout import Part
 from tests.support.disk import FaultyFiles
-from tests.support.rows import NOW_US, TODAY
+from tests.support.rows import NOW_US
 
 
 def spread(number: int) -> bytes:
@@ -111,8 +111,9 @@ class KeyHarness:
     def flush(self) -> None:
         """All ended segments are in parts."""
         for number in range(self.in_parts + 1, self.segment):
-            path = self.directory / layout.EVENTS / Part(TODAY, number, number).name
-            path.parent.mkdir(exist_ok=True)
+            day = layout.day_of(self.now_us)  # no row of a part is of a later day
+            path = self.directory / layout.EVENTS / Part(day, number, number).name
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
         self.in_parts = self.segment - 1
 

@@ -81,7 +81,7 @@ def test_done_is_called_once_before_waiters_wake(seconds: float) -> None:
         order: list[str] = []
         for number in range(20):
             wal.error = DiskFull("full") if number % 3 == 2 else None
-            future = commit.submit(b"x", 1, TODAY, lambda ok: order.append(f"done {ok}"))
+            future = commit.submit(b"x", 1, TODAY, lambda ok: order.append(f"done {bool(ok)}"))
             result = await future
             order.append(f"woken {isinstance(result, Receipt)}")
         assert len(order) == 40
@@ -89,6 +89,37 @@ def test_done_is_called_once_before_waiters_wake(seconds: float) -> None:
         assert set(pairs) == {("done True", "woken True"), ("done False", "woken False")}
         assert len(failures) == 6
         assert commit._uses_thread == bool(seconds)
+
+    _run(play)
+
+
+def test_a_busy_slow_disk_lets_the_log_be_looked_after() -> None:
+    """With requests always waiting there is a moment between two groups when nothing is written.
+
+    Without it, no segment would be sealed or flushed as long as the load lasts.
+    """
+
+    async def play(wal: FakeWal, commit: GroupCommit, _: list[StorageError]) -> None:
+        looked: list[bool] = []
+        commit._uses_thread = True
+        wal.seconds = 0.05
+        commit._between_groups = lambda: looked.append(commit.is_writing)
+        futures = [
+            commit.submit(b"%d\n" % n, 1, date(2026, 11, n + 1), lambda _ok: None) for n in range(5)
+        ]
+        await asyncio.gather(*futures)
+        await asyncio.sleep(0)
+        assert looked == [False] * 5
+
+        def fail() -> None:
+            raise OSError(5, "Input/output error")
+
+        commit._between_groups = fail
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
+        futures = [
+            commit.submit(b"%d\n" % n, 1, date(2026, 12, n + 1), lambda _ok: None) for n in range(3)
+        ]
+        assert len(await asyncio.gather(*futures)) == 3, "groups behind it are written all the same"
 
     _run(play)
 
@@ -129,7 +160,7 @@ def test_after_a_failed_sync_nothing_is_written() -> None:
 
     async def play(wal: FakeWal, commit: GroupCommit, failures: list[StorageError]) -> None:
         wal.error = SyncFailed("sync")
-        settled: list[bool] = []
+        settled: list[Receipt | None] = []
         futures = [
             commit.submit(b"x", 1, TODAY, settled.append),
             commit.submit(b"y", 1, date(2026, 11, 19), settled.append),
@@ -137,7 +168,7 @@ def test_after_a_failed_sync_nothing_is_written() -> None:
         results = await asyncio.gather(*futures)
         wal.error = None
         assert all(isinstance(result, SyncFailed) for result in results)
-        assert settled == [False, False]
+        assert settled == [None, None]
         with pytest.raises(SyncFailed):
             commit.submit(b"z", 1, TODAY, settled.append)
         assert wal.groups == []

@@ -172,6 +172,7 @@ def test_a_lookup_does_not_wait_for_the_disk(run: Run) -> None:
         cold.find(*words, waits=False)
     told.value.run.warm(told.value.block)
     assert cold.find(*words, waits=False) == time_us
+    cold.cool()
     with pytest.raises(ColdBlock):
         cold.find(*words, waits=False)
 
