@@ -6,6 +6,8 @@ a filter is filled from its beginning to its end, without random writes. "No" is
 must be checked exactly. Must not do I/O.
 """
 
+import contextlib
+import mmap
 from typing import Final
 
 import numpy as np
@@ -51,6 +53,20 @@ def choices_of(high: Words) -> Words:
 def words_for(keys: int) -> int:
     """How many words a filter for so many keys has."""
     return max(1, -(-keys * _BITS_PER_KEY // _WORD_BITS))
+
+
+def allocate(words: int) -> Words:
+    """So many words, all zero, in pages of their own.
+
+    They go back to the system when the run goes; in the allocator's heap, between what comes and
+    goes while runs are joined, much of it would stay. Large pages, because each look-up goes
+    somewhere else.
+    """
+    pages = mmap.mmap(-1, words * _WORD_BITS // 8)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with contextlib.suppress(OSError):  # a kernel without them
+            pages.madvise(mmap.MADV_HUGEPAGE)
+    return np.frombuffer(pages, dtype=np.uint64)
 
 
 def places(choices: Words, words: int) -> npt.NDArray[np.int64]:

@@ -9,6 +9,7 @@ of when a key is out of the window. Rules:
    `ColdBlock`, and `warm` fetches it on another thread.
 """
 
+import sys
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from pathlib import Path
@@ -125,7 +126,7 @@ class RunWriter:
     def __init__(self, path: Path, files: Files, keys_max: int) -> None:
         self.path = path
         self._files = files
-        self._filter = np.zeros(keyfilter.words_for(keys_max), dtype=np.uint64)
+        self._filter = keyfilter.allocate(keyfilter.words_for(keys_max))
         self._fences: list[Words] = []
         self._rest = NO_KEYS
         self._blocks = self._keys = 0
@@ -237,8 +238,10 @@ class Run:
         end = filter_at + _padded(header.filter_words * _WORD_BYTES)
         if files.size(self._descriptor) != end:
             raise DamagedRun(path, f"should have {end} bytes")
-        fences = self._section(fences_at, header.blocks, header.fences_xxh3)
-        self.filter = self._section(filter_at, header.filter_words, header.filter_xxh3)
+        fences = np.empty(header.blocks, dtype=np.uint64)
+        self._fill(fences, fences_at, header.fences_xxh3)
+        self.filter = keyfilter.allocate(header.filter_words)
+        self._fill(self.filter, filter_at, header.filter_xxh3)
         self.bytes = end
         self.memory_bytes = fences.nbytes + self.filter.nbytes
         self._fences = fences.data
@@ -356,8 +359,8 @@ class Run:
             raise DamagedRun(self.path, f"written in format {header.format}, this is {FORMAT}")
         return header
 
-    def _section(self, offset: int, words: int, checksum: str) -> Words:
-        section = np.empty(words, dtype=_LITTLE)
+    def _fill(self, section: Words, offset: int, checksum: str) -> None:
+        """Read what lies at `offset`, as long as `section` is."""
         view = section.data.cast("B")
         try:
             self._files.read_into(self._descriptor, view, offset)
@@ -365,7 +368,8 @@ class Run:
             raise self._unreadable(error) from error
         if xxhash.xxh3_64_hexdigest(view) != checksum:
             raise DamagedRun(self.path, f"the checksum of what lies at byte {offset} is wrong")
-        return section.astype(np.uint64, copy=False)
+        if sys.byteorder == "big":
+            section.byteswap(inplace=True)
 
 
 def _time_of(block: bytes, at: int, high: int, low: int) -> int | None:
