@@ -43,6 +43,7 @@ class _Case(msgspec.Struct, frozen=True):
     traffic: Traffic
     status: int
     limits: dict[str, int] = {}
+    site: dict[str, int] = {}
     tier: Tier | None = None
     wrong_key: bool = False
 
@@ -51,6 +52,7 @@ _CASES: Final = (
     _Case("scanova", "scanova", 429, {"browser_requests_per_minute": 1}),
     _Case("scanova_server", "scanova_server", 429, {"server_requests_per_minute": 1}),
     _Case("zenovay_1", "zenovay", 429, tier=Tier(requests_per_minute=1)),
+    _Case("zenovay_site", "zenovay", 429, site={"requests_per_minute": 1}),
     # The protocol wants beacons validated before they are throttled.
     _Case("croct", "croct", 429, {"croct_requests_per_minute": 1}),
     _Case("blocked_address", "scanova_server", 429, {"failed_auth_per_minute": 1}, wrong_key=True),
@@ -131,7 +133,8 @@ def _limited(case: _Case, config: Config) -> Config:
     unlimited = msgspec.structs.asdict(config.limits)
     limits = Limits(**(unlimited | case.limits))
     tiers = {name: case.tier or tier for name, tier in config.tiers.items()}
-    return msgspec.structs.replace(config, limits=limits, tiers=tiers)
+    sites = tuple(msgspec.structs.replace(site, **case.site) for site in config.sites)
+    return msgspec.structs.replace(config, limits=limits, tiers=tiers, sites=sites)
 
 
 def _with_wrong_key(prepared: Prepared) -> Prepared:

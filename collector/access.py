@@ -140,9 +140,14 @@ class Access:
             self._limiter.failed_auth(address, monotonic_us)
             assert isinstance(key, Refusal)
             return Refused(key)
+        if endpoint.limit == "tier" and not self._limiter.allows(key.tier):
+            return Refused(_PLAN_REQUIRED)
+        if key.scope == "site_access":
+            # Its one site is known already: what that would refuse is not read, nor counted.
+            refusal = self._limiter.site_exhausted(key.site, monotonic_us)
+            if refusal is not None:
+                return self._only_site_exhausted(endpoint, request, key, refusal, monotonic_us)
         if endpoint.limit == "tier":
-            if not self._limiter.allows(key.tier):
-                return Refused(_PLAN_REQUIRED)
             decision = self._limiter.tier(key.name, key.tier, monotonic_us, request.now_us)
             if decision.refusal is not None:
                 return Refused(decision.refusal, decision.budget)
@@ -157,6 +162,14 @@ class Access:
         if refusal is not None:
             return Refused(refusal)
         return Caller(head=head, address=address, key=key)
+
+    def _only_site_exhausted(
+        self, endpoint: Endpoint, request: Request, key: Key, refusal: Refusal, monotonic_us: int
+    ) -> Refused:
+        budget = None
+        if endpoint.limit == "tier":
+            budget = self._limiter.budget(key.name, key.tier, monotonic_us, request.now_us)
+        return Refused(refusal, budget, self._sites.by_id(key.site))
 
     def _head_app(self, endpoint: Endpoint, request: Request, address: str) -> Caller | Refused:
         head = endpoint.read_head(request)

@@ -208,6 +208,9 @@ def test_a_batch_refused_for_its_site_is_none_of_the_month(tmp_path: Path) -> No
 
     async def play() -> None:
         config = with_tier(example(tmp_path), requests_per_minute=10, requests_per_month=100)
+        # Such a key may reach other sites, so the body has to tell where the request goes.
+        key = msgspec.structs.replace(config.keys[0], scope="full_access")
+        config = msgspec.structs.replace(config, keys=(key,))
         async with running(tmp_path, with_site(config, **ONE_A_MINUTE)) as collector:
             dialect = Zenovay()
             answers = [await _send(collector, dialect.event(str(n))) for n in range(3)]
@@ -222,6 +225,39 @@ def test_a_batch_refused_for_its_site_is_none_of_the_month(tmp_path: Path) -> No
             assert told == [(1, 1, 9), (1, 1, 8), (1, 1, 7)]
             assert int(answers[1].headers["retry-after"]) > 6, "the site's wait, not the key's"
             assert collector.service._usage._usage.used("backend", time.time_ns() // 1_000) == 1
+
+    run(play())
+
+
+@keyed_dialects
+def test_the_only_site_of_a_key_is_asked_before_the_body_is_read(
+    dialect: Dialect, tmp_path: Path
+) -> None:
+    """Over it: 429 in the dialect, not decoded, and neither token nor month is touched."""
+
+    async def play() -> None:
+        config = with_tier(example(tmp_path), requests_per_minute=10, requests_per_month=100)
+        config = with_limits(config, server_requests_per_minute=3)
+        async with running(tmp_path, with_site(config, **ONE_A_MINUTE)) as collector:
+            sent = dialect.event("a")
+            assert (await _send(collector, sent)).status == 200
+            for _ in range(5):
+                answer = await collector.request(
+                    "POST", sent.path, headers=sent.headers, body=b"{nonsense"
+                )
+                assert answer.status == 429
+                assert dialect.code_of(429, answer.body)
+                assert b"for this site" in answer.body
+                assert 1 <= int(answer.headers["retry-after"]) <= 60
+                if isinstance(dialect, Zenovay):
+                    assert answer.headers["x-request-id"]
+                    assert answer.headers["x-ratelimit-remaining"] == "9"
+                    assert answer.headers["x-usage-monthly"] == "1"
+                    assert answer.headers["x-usage-total"] == "1"
+            assert _counts(collector) == {
+                ("demo", "accepted", ""): 1,
+                ("demo", "rejected", "rate_limited"): 5,
+            }
 
     run(play())
 
