@@ -7,7 +7,6 @@ it costs is no choice of ours and is taken off both sides of a ratio.
 
 import asyncio
 import gc
-import logging
 import shutil
 import statistics
 import tempfile
@@ -66,9 +65,6 @@ def refusals(options: Options) -> list[Figure]:
     Raises `LoadFailed`.
     """
     directory = Path(tempfile.mkdtemp(prefix="collector-bench-", dir=options.directory))
-    # A line per unknown key would measure the terminal.
-    log = logging.getLogger("collector")
-    level, log.level = log.level, logging.ERROR
     try:
         return [
             figure
@@ -76,7 +72,6 @@ def refusals(options: Options) -> list[Figure]:
             for figure in uvloop.run(_measured(case, directory / case.name, options))
         ]
     finally:
-        log.setLevel(level)
         shutil.rmtree(directory, ignore_errors=True)
 
 

@@ -1,6 +1,7 @@
 """What every endpoint promises about limits: per site, and per address."""
 
 import asyncio
+import logging
 import time
 from collections import Counter
 from pathlib import Path
@@ -263,6 +264,28 @@ def test_the_only_site_of_a_key_is_asked_before_the_body_is_read(
 
 
 # --- per address
+
+
+@keyed_dialects
+def test_wrong_keys_fill_no_log(
+    dialect: Dialect, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A line each only at `debug`, without the key; the metrics count them at any level."""
+
+    async def play() -> None:
+        async with running(tmp_path) as collector:
+            sent = dialect.event("a")
+            headers = {**sent.headers, "X-API-Key": "zv_wrong", "Authorization": "Bearer zv_wrong"}
+            for level, lines in ((logging.INFO, 0), (logging.DEBUG, 3)):
+                caplog.set_level(level)
+                caplog.clear()
+                for _ in range(3):
+                    assert (await _send(collector, sent, headers=headers)).status in (401, 403)
+                assert len(caplog.messages) == lines
+                assert "zv_wrong" not in caplog.text
+            assert _counts(collector) == {("unknown", "rejected", "unknown_key"): 6}
+
+    run(play())
 
 
 @keyed_dialects
