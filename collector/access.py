@@ -28,8 +28,8 @@ class Caller(msgspec.Struct, kw_only=True):
     """Who sends a request, as far as its head tells.
 
     `site` is known in the head phase only where the head names it. `origin` is None when the
-    request has neither Origin nor Referer. `budget` is there where the request was counted towards
-    a month, at `counted_us`.
+    request has neither Origin nor Referer. `budget` is there where the request was counted, at
+    `counted_us`, towards the month `counted_in`.
     """
 
     head: Head
@@ -39,6 +39,7 @@ class Caller(msgspec.Struct, kw_only=True):
     site: Site | None = None
     budget: Budget | None = None
     counted_us: int = 0
+    counted_in: str = ""
 
 
 class Refused(msgspec.Struct, frozen=True):
@@ -120,9 +121,8 @@ class Access:
         budget = caller.budget
         if budget is not None:
             assert caller.key is not None, "only keys have a month"
-            self._limiter.give_back(caller.key.name, caller.counted_us)
-            budget = msgspec.structs.replace(
-                budget, month_used=budget.month_used - 1, total_used=budget.total_used - 1
+            budget = self._limiter.give_back(
+                caller.key.name, caller.counted_in, caller.counted_us, budget
             )
         return Refused(refusal, budget, site)
 
@@ -157,6 +157,7 @@ class Access:
                 key=key,
                 budget=decision.budget,
                 counted_us=request.now_us,
+                counted_in=decision.counted_in,
             )
         refusal = self._limiter.server(key.name, monotonic_us)
         if refusal is not None:

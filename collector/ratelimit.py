@@ -23,10 +23,14 @@ _SECOND_US: Final = 1_000_000
 
 
 class Decision(msgspec.Struct, frozen=True, gc=False):
-    """Whether a request goes on (`refusal` is None), and the budget to tell its sender of."""
+    """Whether a request goes on (`refusal` is None), and the budget to tell its sender of.
+
+    `counted_in`: the month that it was counted in, "" for one that was not.
+    """
 
     budget: Budget
     refusal: Refusal | None = None
+    counted_in: str = ""
 
 
 class _Limit(Buckets):
@@ -146,18 +150,19 @@ class Limiter:
         tier = self._tiers[tier_name]
         limit = self._by_tier[tier_name]
         refusal: Refusal | None = None
+        counted_in = ""
         if 0 < tier.requests_per_month <= self.usage.used(key_name, wall_us):
             taken = limit.peek(key_name, mono_us)
-            retry_after_s = self.usage.reset_s(wall_us) - wall_us // _SECOND_US
+            retry_after_s = self.usage.reset_s(key_name, wall_us) - wall_us // _SECOND_US
             message = f"The allowance of {tier.requests_per_month} requests per month is used up"
             refusal = Refusal(MONTH_EXHAUSTED, message, retry_after_s=retry_after_s)
         else:
             taken = limit.take(key_name, mono_us)
             if taken.admitted:
-                self.usage.count(key_name, wall_us)
+                counted_in = self.usage.count(key_name, wall_us)
             else:
                 refusal = limit.refusal(taken.retry_after_s)
-        return Decision(self._budget(key_name, tier, taken, wall_us), refusal)
+        return Decision(self._budget(key_name, tier, taken, wall_us), refusal, counted_in)
 
     def budget(self, key_name: str, tier_name: str, mono_us: int, wall_us: int) -> Budget:
         """What is left to a key of the tier; nothing is taken and nothing counted."""
@@ -171,16 +176,24 @@ class Limiter:
             reset_s=_reset_s(taken, wall_us),
             month_used=self.usage.used(key_name, wall_us),
             month_limit=tier.requests_per_month,
-            month_reset_s=self.usage.reset_s(wall_us),
+            month_reset_s=self.usage.reset_s(key_name, wall_us),
             total_used=self.usage.total(key_name),
         )
 
-    def give_back(self, key_name: str, wall_us: int) -> None:
-        """Take out of the month what `tier` admitted at `wall_us` and was refused after all.
+    def give_back(self, key_name: str, counted_in: str, wall_us: int, budget: Budget) -> Budget:
+        """Take out of its month what `tier` admitted at `wall_us` and was refused after all.
 
-        Its token stays taken: the request was read.
+        Its token stays taken: the request was read. What is to be told instead of `budget`: the
+        counts as they are now, because other requests of the key were counted meanwhile.
         """
-        self.usage.give_back(key_name, wall_us)
+        usage = self.usage
+        usage.give_back(key_name, counted_in)
+        return msgspec.structs.replace(
+            budget,
+            month_used=usage.used(key_name, wall_us),
+            month_reset_s=usage.reset_s(key_name, wall_us),
+            total_used=usage.total(key_name),
+        )
 
     def allows(self, tier_name: str) -> bool:
         """Whether keys of the tier may send at all."""
