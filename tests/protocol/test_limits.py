@@ -3,7 +3,9 @@
 import asyncio
 import logging
 import time
+import uuid
 from collections import Counter
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -259,6 +261,47 @@ def test_the_only_site_of_a_key_is_asked_before_the_body_is_read(
                 ("demo", "accepted", ""): 1,
                 ("demo", "rejected", "rate_limited"): 5,
             }
+
+    run(play())
+
+
+# --- per key
+
+
+@pytest.mark.parametrize(
+    ("tier", "code"),
+    [
+        ({"requests_per_minute": 1, "requests_per_month": 100}, "RATE_LIMIT_EXCEEDED"),
+        ({"requests_per_minute": 100, "requests_per_month": 1}, "MONTHLY_LIMIT_EXCEEDED"),
+    ],
+)
+def test_each_refusal_of_zenovays_is_made_anew(
+    tier: dict[str, int], code: str, tmp_path: Path
+) -> None:
+    """Two 429 in a row: an id of their own, the time of now, and both families of headers."""
+
+    async def play() -> None:
+        async with running(tmp_path, with_tier(example(tmp_path), **tier)) as collector:
+            answers = [await _send(collector, Zenovay().event("a"))]
+            for _ in range(2):
+                began_s = time.time()
+                answer = await _send(collector, Zenovay().event("b"))
+                answers.append(answer)
+                assert (answer.status, answer.json["error"]["code"]) == (429, code)
+                said = datetime.fromisoformat(answer.json["error"]["timestamp"])
+                assert int(began_s * 1_000) <= said.timestamp() * 1_000 <= time.time() * 1_000
+                assert answer.headers["x-ratelimit-limit"] == str(tier["requests_per_minute"])
+                left = tier["requests_per_minute"] - 1
+                assert answer.headers["x-ratelimit-remaining"] == str(left)
+                assert int(answer.headers["x-ratelimit-reset"]) >= int(began_s)
+                assert answer.headers["x-usage-limit"] == str(tier["requests_per_month"])
+                assert answer.headers["x-usage-monthly"] == "1"
+                assert answer.headers["x-usage-total"] == "1"
+                assert answer.headers["x-usage-reset"].endswith("-01T00:00:00.000Z")
+                await asyncio.sleep(0.005)
+            assert len({uuid.UUID(answer.headers["x-request-id"]) for answer in answers}) == 3
+            times = [answer.json["error"]["timestamp"] for answer in answers[1:]]
+            assert times[0] < times[1]
 
     run(play())
 
