@@ -68,8 +68,14 @@ class Access:
         self._monotonic_us = monotonic_us
         self._verifiers: dict[str, TokenVerifier] = {}
         self._by_address: dict[
-            Literal["origin", "key", "app"], Callable[[str, int], Refusal | None] | None
-        ] = {"origin": limiter.browser, "key": limiter.failed_auth_blocked, "app": None}
+            Literal["browser", "server", "tier", "application"],
+            Callable[[str, int], Refusal | None] | None,
+        ] = {
+            "browser": limiter.browser,
+            "server": limiter.failed_auth_blocked,
+            "tier": limiter.failed_auth_blocked,
+            "application": None,
+        }
         self._heads: dict[
             Literal["origin", "key", "app"],
             Callable[[Endpoint, Request, str], Caller | Refused],
@@ -77,7 +83,7 @@ class Access:
 
     def address_refusal(self, endpoint: Endpoint, address: str) -> Refusal | None:
         """Judge a request by where it comes from alone; asks once, so call it once."""
-        ask = self._by_address[endpoint.credentials]
+        ask = self._by_address[endpoint.limit]
         return None if ask is None else ask(address, self._monotonic_us())
 
     def head(self, endpoint: Endpoint, request: Request, address: str) -> Caller | Refused:

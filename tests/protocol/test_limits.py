@@ -272,7 +272,7 @@ def test_the_only_site_of_a_key_is_asked_before_the_body_is_read(
     ("tier", "code"),
     [
         ({"requests_per_minute": 1, "requests_per_month": 100}, "RATE_LIMIT_EXCEEDED"),
-        ({"requests_per_minute": 100, "requests_per_month": 1}, "MONTHLY_LIMIT_EXCEEDED"),
+        ({"requests_per_minute": 3, "requests_per_month": 1}, "MONTHLY_LIMIT_EXCEEDED"),
     ],
 )
 def test_each_refusal_of_zenovays_is_made_anew(
@@ -289,7 +289,9 @@ def test_each_refusal_of_zenovays_is_made_anew(
                 answers.append(answer)
                 assert (answer.status, answer.json["error"]["code"]) == (429, code)
                 said = datetime.fromisoformat(answer.json["error"]["timestamp"])
-                assert int(began_s * 1_000) <= said.timestamp() * 1_000 <= time.time() * 1_000
+                assert (
+                    int(began_s * 1_000) <= round(said.timestamp() * 1_000) <= time.time() * 1_000
+                )
                 assert answer.headers["x-ratelimit-limit"] == str(tier["requests_per_minute"])
                 left = tier["requests_per_minute"] - 1
                 assert answer.headers["x-ratelimit-remaining"] == str(left)
