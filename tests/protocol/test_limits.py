@@ -14,6 +14,7 @@ import pytest
 
 from collector import service as service_module
 from collector.config import Config, Site
+from collector.http import Disconnected
 from collector.keys import DEMO_KEY
 from tests.support.app import (
     ORIGIN,
@@ -304,6 +305,27 @@ def test_each_refusal_of_zenovays_is_made_anew(
             assert len({uuid.UUID(answer.headers["x-request-id"]) for answer in answers}) == 3
             times = [answer.json["error"]["timestamp"] for answer in answers[1:]]
             assert times[0] < times[1]
+
+    run(play())
+
+
+@pytest.mark.parametrize("what", ["cut short", "a bug of ours"])
+def test_whatever_becomes_of_the_body_the_key_is_told_what_it_used(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The request was counted, so its answer says so, also where it could not be read or judged."""
+
+    async def fails(*_: object) -> bytes:
+        raise Disconnected if what == "cut short" else ZeroDivisionError
+
+    async def play() -> None:
+        config = with_tier(example(tmp_path), requests_per_minute=3, requests_per_month=100)
+        async with running(tmp_path, config) as collector:
+            monkeypatch.setattr(collector.edge._bodies, "read", fails)
+            answer = await _send(collector, Zenovay().event("a"))
+            assert answer.status == (400 if what == "cut short" else 500)
+            assert answer.headers["x-ratelimit-remaining"] == "2"
+            assert answer.headers["x-usage-monthly"] == "1"
 
     run(play())
 
