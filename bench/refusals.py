@@ -31,6 +31,7 @@ from collector.service import Service
 
 _IN_FLIGHT: Final = 64
 _WRONG_KEY: Final = b"zv_wrong" + b"0" * 38
+_WRONG: Final = {b"x-api-key": _WRONG_KEY, b"authorization": b"Bearer " + _WRONG_KEY}
 
 Answer = Callable[..., Awaitable[None]]
 
@@ -51,11 +52,13 @@ _CASES: Final = (
     _Case("scanova", "scanova", 429, {"browser_requests_per_minute": 1}),
     _Case("scanova_server", "scanova_server", 429, {"server_requests_per_minute": 1}),
     _Case("zenovay_1", "zenovay", 429, tier=Tier(requests_per_minute=1)),
+    _Case("zenovay_month", "zenovay", 429, tier=Tier(requests_per_minute=0, requests_per_month=1)),
     _Case("zenovay_site", "zenovay", 429, site={"requests_per_minute": 1}),
     # The protocol wants beacons validated before they are throttled.
     _Case("croct", "croct", 429, {"croct_requests_per_minute": 1}),
     _Case("blocked_address", "scanova_server", 429, {"failed_auth_per_minute": 1}, wrong_key=True),
     _Case("unknown_key", "scanova_server", 403, wrong_key=True),
+    _Case("zenovay_unknown_key", "zenovay", 401, wrong_key=True),
 )
 
 
@@ -105,6 +108,12 @@ async def _measured(case: _Case, directory: Path, options: Options) -> list[Figu
         Figure(
             f"{case.name}_refused_ratio", ratio, "", "of an accepted single, both less the bare"
         ),
+        Figure(
+            f"{case.name}_refused_plain_ratio",
+            cost["refused"] / cost["accepted"],
+            "",
+            "of an accepted single, nothing taken off",
+        ),
     ]
 
 
@@ -135,7 +144,7 @@ def _limited(case: _Case, config: Config) -> Config:
 def _with_wrong_key(prepared: Prepared) -> Prepared:
     scope, body = prepared
     headers: list[tuple[bytes, bytes]] = [
-        (name, _WRONG_KEY if name == b"x-api-key" else value) for name, value in scope["headers"]
+        (name, _WRONG.get(name, value)) for name, value in scope["headers"]
     ]
     changed: dict[str, Any] = {**scope, "headers": headers}
     return changed, body
