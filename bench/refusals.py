@@ -7,7 +7,6 @@ it costs is no choice of ours and is taken off both sides of a ratio.
 
 import asyncio
 import gc
-import logging
 import shutil
 import statistics
 import tempfile
@@ -32,6 +31,7 @@ from collector.service import Service
 
 _IN_FLIGHT: Final = 64
 _WRONG_KEY: Final = b"zv_wrong" + b"0" * 38
+_WRONG: Final = {b"x-api-key": _WRONG_KEY, b"authorization": b"Bearer " + _WRONG_KEY}
 
 Answer = Callable[..., Awaitable[None]]
 
@@ -43,6 +43,7 @@ class _Case(msgspec.Struct, frozen=True):
     traffic: Traffic
     status: int
     limits: dict[str, int] = {}
+    site: dict[str, int] = {}
     tier: Tier | None = None
     wrong_key: bool = False
 
@@ -51,10 +52,13 @@ _CASES: Final = (
     _Case("scanova", "scanova", 429, {"browser_requests_per_minute": 1}),
     _Case("scanova_server", "scanova_server", 429, {"server_requests_per_minute": 1}),
     _Case("zenovay_1", "zenovay", 429, tier=Tier(requests_per_minute=1)),
+    _Case("zenovay_month", "zenovay", 429, tier=Tier(requests_per_minute=0, requests_per_month=1)),
+    _Case("zenovay_site", "zenovay", 429, site={"requests_per_minute": 1}),
     # The protocol wants beacons validated before they are throttled.
     _Case("croct", "croct", 429, {"croct_requests_per_minute": 1}),
     _Case("blocked_address", "scanova_server", 429, {"failed_auth_per_minute": 1}, wrong_key=True),
     _Case("unknown_key", "scanova_server", 403, wrong_key=True),
+    _Case("zenovay_unknown_key", "zenovay", 401, wrong_key=True),
 )
 
 
@@ -64,9 +68,6 @@ def refusals(options: Options) -> list[Figure]:
     Raises `LoadFailed`.
     """
     directory = Path(tempfile.mkdtemp(prefix="collector-bench-", dir=options.directory))
-    # A line per unknown key would measure the terminal.
-    log = logging.getLogger("collector")
-    level, log.level = log.level, logging.ERROR
     try:
         return [
             figure
@@ -74,7 +75,6 @@ def refusals(options: Options) -> list[Figure]:
             for figure in uvloop.run(_measured(case, directory / case.name, options))
         ]
     finally:
-        log.setLevel(level)
         shutil.rmtree(directory, ignore_errors=True)
 
 
@@ -108,6 +108,12 @@ async def _measured(case: _Case, directory: Path, options: Options) -> list[Figu
         Figure(
             f"{case.name}_refused_ratio", ratio, "", "of an accepted single, both less the bare"
         ),
+        Figure(
+            f"{case.name}_refused_plain_ratio",
+            cost["refused"] / cost["accepted"],
+            "",
+            "of an accepted single, nothing taken off",
+        ),
     ]
 
 
@@ -131,13 +137,14 @@ def _limited(case: _Case, config: Config) -> Config:
     unlimited = msgspec.structs.asdict(config.limits)
     limits = Limits(**(unlimited | case.limits))
     tiers = {name: case.tier or tier for name, tier in config.tiers.items()}
-    return msgspec.structs.replace(config, limits=limits, tiers=tiers)
+    sites = tuple(msgspec.structs.replace(site, **case.site) for site in config.sites)
+    return msgspec.structs.replace(config, limits=limits, tiers=tiers, sites=sites)
 
 
 def _with_wrong_key(prepared: Prepared) -> Prepared:
     scope, body = prepared
     headers: list[tuple[bytes, bytes]] = [
-        (name, _WRONG_KEY if name == b"x-api-key" else value) for name, value in scope["headers"]
+        (name, _WRONG.get(name, value)) for name, value in scope["headers"]
     ]
     changed: dict[str, Any] = {**scope, "headers": headers}
     return changed, body

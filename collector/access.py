@@ -28,8 +28,8 @@ class Caller(msgspec.Struct, kw_only=True):
     """Who sends a request, as far as its head tells.
 
     `site` is known in the head phase only where the head names it. `origin` is None when the
-    request has neither Origin nor Referer. `budget` is there where the request was counted towards
-    a month, at `counted_us`.
+    request has neither Origin nor Referer. `budget` is there where the request was counted, at
+    `counted_us`, towards the month `counted_in`.
     """
 
     head: Head
@@ -39,6 +39,7 @@ class Caller(msgspec.Struct, kw_only=True):
     site: Site | None = None
     budget: Budget | None = None
     counted_us: int = 0
+    counted_in: str = ""
 
 
 class Refused(msgspec.Struct, frozen=True):
@@ -67,8 +68,14 @@ class Access:
         self._monotonic_us = monotonic_us
         self._verifiers: dict[str, TokenVerifier] = {}
         self._by_address: dict[
-            Literal["origin", "key", "app"], Callable[[str, int], Refusal | None] | None
-        ] = {"origin": limiter.browser, "key": limiter.failed_auth_blocked, "app": None}
+            Literal["browser", "server", "tier", "application"],
+            Callable[[str, int], Refusal | None] | None,
+        ] = {
+            "browser": limiter.browser,
+            "server": limiter.failed_auth_blocked,
+            "tier": limiter.failed_auth_blocked,
+            "application": None,
+        }
         self._heads: dict[
             Literal["origin", "key", "app"],
             Callable[[Endpoint, Request, str], Caller | Refused],
@@ -76,7 +83,7 @@ class Access:
 
     def address_refusal(self, endpoint: Endpoint, address: str) -> Refusal | None:
         """Judge a request by where it comes from alone; asks once, so call it once."""
-        ask = self._by_address[endpoint.credentials]
+        ask = self._by_address[endpoint.limit]
         return None if ask is None else ask(address, self._monotonic_us())
 
     def head(self, endpoint: Endpoint, request: Request, address: str) -> Caller | Refused:
@@ -120,9 +127,8 @@ class Access:
         budget = caller.budget
         if budget is not None:
             assert caller.key is not None, "only keys have a month"
-            self._limiter.give_back(caller.key.name, caller.counted_us)
-            budget = msgspec.structs.replace(
-                budget, month_used=budget.month_used - 1, total_used=budget.total_used - 1
+            budget = self._limiter.give_back(
+                caller.key.name, caller.counted_in, caller.counted_us, budget
             )
         return Refused(refusal, budget, site)
 
@@ -140,9 +146,14 @@ class Access:
             self._limiter.failed_auth(address, monotonic_us)
             assert isinstance(key, Refusal)
             return Refused(key)
+        if endpoint.limit == "tier" and not self._limiter.allows(key.tier):
+            return Refused(_PLAN_REQUIRED)
+        if key.scope == "site_access":
+            # Its one site is known already: what that would refuse is not read, nor counted.
+            refusal = self._limiter.site_exhausted(key.site, monotonic_us)
+            if refusal is not None:
+                return self._only_site_exhausted(endpoint, request, key, refusal, monotonic_us)
         if endpoint.limit == "tier":
-            if not self._limiter.allows(key.tier):
-                return Refused(_PLAN_REQUIRED)
             decision = self._limiter.tier(key.name, key.tier, monotonic_us, request.now_us)
             if decision.refusal is not None:
                 return Refused(decision.refusal, decision.budget)
@@ -152,11 +163,20 @@ class Access:
                 key=key,
                 budget=decision.budget,
                 counted_us=request.now_us,
+                counted_in=decision.counted_in,
             )
         refusal = self._limiter.server(key.name, monotonic_us)
         if refusal is not None:
             return Refused(refusal)
         return Caller(head=head, address=address, key=key)
+
+    def _only_site_exhausted(
+        self, endpoint: Endpoint, request: Request, key: Key, refusal: Refusal, monotonic_us: int
+    ) -> Refused:
+        budget = None
+        if endpoint.limit == "tier":
+            budget = self._limiter.budget(key.name, key.tier, monotonic_us, request.now_us)
+        return Refused(refusal, budget, self._sites.by_id(key.site))
 
     def _head_app(self, endpoint: Endpoint, request: Request, address: str) -> Caller | Refused:
         head = endpoint.read_head(request)

@@ -24,8 +24,11 @@ ProxyHeader = Literal["auto", "x-forwarded-for", "forwarded"]
 
 _X_FORWARDED_FOR: Final = b"x-forwarded-for"
 _FORWARDED: Final = b"forwarded"
-# Far more proxies than there are in any row; what a client adds to the left is not worth a look.
-_HEADER_BYTES_MAX: Final = 2_048
+# Far more than a proxy takes as a Host: one that copies it into `Forwarded` puts that many of the
+# client's bytes beside or behind `for`, and they must not push it out.
+_HEADER_BYTES_MAX: Final = 65_536
+# With port, brackets and zone; what is longer is not worth parsing.
+_HOP_CHARS_MAX: Final = 128
 # Longer values are read anew each time: what is remembered must not be as large as a client likes.
 _CACHED_BYTES_MAX: Final = 256
 _CACHED: Final = 4_096
@@ -94,10 +97,17 @@ class AddressReader:
         return any((mapped or parsed) in network for network in self._trusted)
 
 
-def _members(text: str, is_whole: bool) -> list[str]:
-    """The members of `X-Forwarded-For`, right-most first; without the left-most if it was cut."""
-    members = text.split(",")[::-1]
-    return members if is_whole else members[:-1]
+def _members(text: str, is_whole: bool) -> Iterator[str]:
+    """The members of `X-Forwarded-For`, right-most first; without the left-most if it was cut.
+
+    One by one, because mostly the first is all that is looked at.
+    """
+    end = len(text)
+    while (comma := text.rfind(",", 0, end)) >= 0:
+        yield text[comma + 1 : end]
+        end = comma
+    if is_whole:
+        yield text[:end]
 
 
 def _nodes(text: str, is_whole: bool) -> Iterator[str]:
@@ -109,11 +119,15 @@ def _elements(text: str, is_whole: bool) -> Iterator[str]:
     """The elements of `Forwarded` from the right; commas inside quotes do not separate.
 
     Read from the right, because what a trusted proxy added is well formed and a quote that a client
-    left open further left must not swallow it.
+    left open further left must not swallow it. No part of the text is searched twice: a comma or
+    quote that was found is kept until it has been passed.
     """
-    end = at = len(text)
+    end = at = comma = quote = len(text)
     while True:
-        comma, quote = text.rfind(",", 0, at), text.rfind('"', 0, at)
+        if comma >= at:
+            comma = text.rfind(",", 0, at)
+        if quote >= at:
+            quote = text.rfind('"', 0, at)
         if quote > comma:
             at = _opening_quote(text, quote)
             if at < 0:
@@ -129,11 +143,14 @@ def _elements(text: str, is_whole: bool) -> Iterator[str]:
 
 def _opening_quote(text: str, closing: int) -> int:
     """Where the quoted text begins that ends at `closing`; below 0: nowhere."""
-    at = closing
-    while (at := text.rfind('"', 0, at)) >= 0:
-        escapes = at - len(text[:at].rstrip("\\"))
-        if escapes % 2 == 0:
+    at = text.rfind('"', 0, closing)
+    while at >= 0:
+        # Up to the next quote only, so that nothing is copied twice however many there are.
+        before = text.rfind('"', 0, at)
+        between = text[before + 1 : at]
+        if (len(between) - len(between.rstrip("\\"))) % 2 == 0:
             return at
+        at = before
     return -1
 
 
@@ -153,6 +170,8 @@ def _node(element: str) -> str:
 def _address(hop: str) -> str:
     """The address in one hop, without port, zone, brackets or quotes; "" if none."""
     text = hop.strip().strip('"')
+    if len(text) > _HOP_CHARS_MAX:
+        return ""
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:

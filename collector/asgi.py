@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 
 from collector import http
 from collector.access import Access, Caller
-from collector.adapters.contract import Endpoint, PlainEndpoint, Request, Response
+from collector.adapters.contract import Budget, Endpoint, PlainEndpoint, Request, Response
 from collector.addresses import AddressReader
 from collector.http import BodyReader, Disconnected, Receive, Send
 from collector.ids import uuid4, uuid4_hex
@@ -163,9 +163,9 @@ class Edge:
             )
         except Disconnected:
             # Most often nobody reads this; who sent a broken chunk does.
-            return endpoint.refuse(request, _CUT_SHORT, None), _CLIENT_CLOSED_REQUEST
+            return endpoint.refuse(request, _CUT_SHORT, caller.budget), _CLIENT_CLOSED_REQUEST
         except Exception:  # noqa: BLE001 the last resort: logged, counted as 500, retriable
-            response = _failed(endpoint, request)
+            response = _failed(endpoint, request, caller.budget)
         finally:
             self._metrics.ack_seconds.observe(self._monotonic_s() - started_s)
         return response, response.status
@@ -195,10 +195,10 @@ class Edge:
         return response
 
 
-def _failed(endpoint: Endpoint, request: Request) -> Response:
+def _failed(endpoint: Endpoint, request: Request, budget: Budget | None = None) -> Response:
     """The answer after a bug of ours. The client may try again; nothing was acknowledged."""
     _log.exception("%s failed", endpoint.name)
-    return endpoint.refuse(request, Refusal(INTERNAL_ERROR, "internal error"), None)
+    return endpoint.refuse(request, Refusal(INTERNAL_ERROR, "internal error"), budget)
 
 
 def _allows_credentials(

@@ -99,8 +99,8 @@ class Pipeline:
         if not isinstance(caller, Refused):
             return caller
         if endpoint.refusals_vary:
-            return self.refuse(endpoint, request, caller.refusal, caller.budget)
-        return self.refuse_alike(endpoint, caller.refusal)
+            return self.refuse(endpoint, request, caller.refusal, caller.budget, caller.site)
+        return self.refuse_alike(endpoint, caller.refusal, caller.site)
 
     async def ingest(
         self, endpoint: Endpoint, request: Request, caller: Caller, read_body: ReadBody
@@ -303,7 +303,9 @@ class Pipeline:
         self._tell(endpoint, refusal.kind, site.id if site else _UNKNOWN_SITE, count)
         return endpoint.refuse(request, refusal, budget)
 
-    def refuse_alike(self, endpoint: Endpoint, refusal: Refusal) -> Response:
+    def refuse_alike(
+        self, endpoint: Endpoint, refusal: Refusal, site: Site | None = None
+    ) -> Response:
         """Refuse before the body is read, where the answer is the same for everybody: it is kept.
 
         Nothing that a client sent is in such a refusal, so there are few of them.
@@ -316,7 +318,7 @@ class Pipeline:
             nobody = Request(method=endpoint.method, path=endpoint.path, query=b"", headers={})
             answer = self._answers[said] = endpoint.refuse(nobody, refusal, None)
             answer.starts = {}
-        self._tell(endpoint, refusal.kind, _UNKNOWN_SITE, 1)
+        self._tell(endpoint, refusal.kind, site.id if site else _UNKNOWN_SITE, 1)
         return answer
 
     def _tell(self, endpoint: Endpoint, kind: Kind, site_id: str, count: int) -> None:

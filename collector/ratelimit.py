@@ -23,10 +23,14 @@ _SECOND_US: Final = 1_000_000
 
 
 class Decision(msgspec.Struct, frozen=True, gc=False):
-    """Whether a request goes on (`refusal` is None), and the budget to tell its sender of."""
+    """Whether a request goes on (`refusal` is None), and the budget to tell its sender of.
+
+    `counted_in`: the month that it was counted in, "" for one that was not.
+    """
 
     budget: Budget
     refusal: Refusal | None = None
+    counted_in: str = ""
 
 
 class _Limit(Buckets):
@@ -132,6 +136,11 @@ class Limiter:
         site = self._by_site.get(site_id)
         return None if site is None else site.ask(site_id, mono_us)
 
+    def site_exhausted(self, site_id: str, mono_us: int) -> Refusal | None:
+        """What `site` would say; nothing is taken."""
+        site = self._by_site.get(site_id)
+        return None if site is None else site.would_refuse(site_id, mono_us)
+
     def tier(self, key_name: str, tier_name: str, mono_us: int, wall_us: int) -> Decision:
         """Ask for a request with an API key of the tier; only what is admitted counts in the month.
 
@@ -140,38 +149,51 @@ class Limiter:
         """
         tier = self._tiers[tier_name]
         limit = self._by_tier[tier_name]
-        used = self.usage.used(key_name, wall_us)
-        reset_s = self.usage.reset_s(wall_us)
         refusal: Refusal | None = None
-        if 0 < tier.requests_per_month <= used:
+        counted_in = ""
+        if 0 < tier.requests_per_month <= self.usage.used(key_name, wall_us):
             taken = limit.peek(key_name, mono_us)
-            retry_after_s = reset_s - wall_us // _SECOND_US
+            retry_after_s = self.usage.reset_s(key_name, wall_us) - wall_us // _SECOND_US
             message = f"The allowance of {tier.requests_per_month} requests per month is used up"
             refusal = Refusal(MONTH_EXHAUSTED, message, retry_after_s=retry_after_s)
         else:
             taken = limit.take(key_name, mono_us)
             if taken.admitted:
-                self.usage.count(key_name, wall_us)
-                used += 1
+                counted_in = self.usage.count(key_name, wall_us)
             else:
                 refusal = limit.refusal(taken.retry_after_s)
-        budget = Budget(
+        return Decision(self._budget(key_name, tier, taken, wall_us), refusal, counted_in)
+
+    def budget(self, key_name: str, tier_name: str, mono_us: int, wall_us: int) -> Budget:
+        """What is left to a key of the tier; nothing is taken and nothing counted."""
+        taken = self._by_tier[tier_name].peek(key_name, mono_us)
+        return self._budget(key_name, self._tiers[tier_name], taken, wall_us)
+
+    def _budget(self, key_name: str, tier: Tier, taken: Taken, wall_us: int) -> Budget:
+        return Budget(
             limit=tier.requests_per_minute,
             remaining=taken.remaining,
             reset_s=_reset_s(taken, wall_us),
-            month_used=used,
+            month_used=self.usage.used(key_name, wall_us),
             month_limit=tier.requests_per_month,
-            month_reset_s=reset_s,
+            month_reset_s=self.usage.reset_s(key_name, wall_us),
             total_used=self.usage.total(key_name),
         )
-        return Decision(budget, refusal)
 
-    def give_back(self, key_name: str, wall_us: int) -> None:
-        """Take out of the month what `tier` admitted at `wall_us` and was refused after all.
+    def give_back(self, key_name: str, counted_in: str, wall_us: int, budget: Budget) -> Budget:
+        """Take out of its month what `tier` admitted at `wall_us` and was refused after all.
 
-        Its token stays taken: the request was read.
+        Its token stays taken: the request was read. What is to be told instead of `budget`: the
+        counts as they are now, because other requests of the key were counted meanwhile.
         """
-        self.usage.give_back(key_name, wall_us)
+        usage = self.usage
+        usage.give_back(key_name, counted_in)
+        return msgspec.structs.replace(
+            budget,
+            month_used=usage.used(key_name, wall_us),
+            month_reset_s=usage.reset_s(key_name, wall_us),
+            total_used=usage.total(key_name),
+        )
 
     def allows(self, tier_name: str) -> bool:
         """Whether keys of the tier may send at all."""

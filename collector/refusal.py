@@ -11,7 +11,11 @@ import msgspec
 
 
 class Kind(msgspec.Struct, frozen=True):
-    """One reason. `code` is the metric's label; `retriable`: the same bytes may succeed later."""
+    """One reason. `code` is the metric's label; `retriable`: the same bytes may succeed later.
+
+    `log` "warning" is for faults of ours only: what clients can cause at will must not fill a log,
+    and is counted anyway.
+    """
 
     code: str
     status: int
@@ -70,7 +74,7 @@ UNKNOWN_GOAL: Final = Kind("unknown_goal", 422)
 
 # --- who sends it
 MISSING_KEY: Final = Kind("missing_key", 401)
-UNKNOWN_KEY: Final = Kind("unknown_key", 401, log="warning")
+UNKNOWN_KEY: Final = Kind("unknown_key", 401)
 PLAN_REQUIRED: Final = Kind("plan_required", 403)
 SITE_FORBIDDEN: Final = Kind("site_forbidden", 403)
 UNKNOWN_SITE: Final = Kind("unknown_site", 400)
@@ -88,7 +92,6 @@ UNSIGNED_TOKEN: Final = Kind("unsigned_token", 401)
 # --- how much
 RATE_LIMITED: Final = Kind("rate_limited", 429, retriable=True, log="none")
 MONTH_EXHAUSTED: Final = Kind("month_exhausted", 429, retriable=True, log="none")
-# Its cause was logged, a bounded number of times per minute.
 AUTH_THROTTLED: Final = Kind("auth_throttled", 429, retriable=True, log="none")
 
 # --- by policy: neither an error of the client nor of ours

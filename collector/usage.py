@@ -2,12 +2,13 @@
 
 Rules that this module keeps:
 
-1. Months are UTC. A month begins at the first request that is counted in it or asks about it.
+1. Months are UTC. A key's month begins at the first request of the key that is counted in it, and
+   never goes back: while the clock is behind it, counting goes on in it. So no step of the clock
+   makes a count zero that was made.
 2. Only what was admitted counts; what is refused after all is given back to the month that it was
-   counted in.
+   counted in. No count is ever negative, or the file could not be read again.
 3. The file is replaced whole and never written by two at once. A stop leaves every count in it; a
-   process that is killed forgets what it counted since the last write, which is an error in the
-   sender's favour.
+   process that is killed forgets what it counted, and what it gave back, since the last write.
 4. A file that cannot be read is set aside before anything is written in its place.
 
 Counts are touched from the event loop only. Clocks are passed in: `wall_us` is Unix time. Must not
@@ -29,7 +30,8 @@ _NAME: Final = "usage.json"
 class _Usage(msgspec.Struct):
     """Requests of one key: in `month` (as "2026-11"), and ever."""
 
-    month: str = ""
+    # A year that `datetime` cannot follow with another would be a fault at each request.
+    month: Annotated[str, msgspec.Meta(pattern=r"^([12][0-9]{3}-(0[1-9]|1[0-2]))?\Z")] = ""
     used: Annotated[int, msgspec.Meta(ge=0)] = 0
     total: Annotated[int, msgspec.Meta(ge=0)] = 0
 
@@ -41,8 +43,9 @@ _usages_decoder: Final = msgspec.json.Decoder(dict[str, _Usage])
 class MonthlyUsage:
     """Requests per key name in the current month (UTC), and in total.
 
-    As many entries as there are names in the configuration. `dirty`: something was counted since
-    the last `dump`. Keeping the bytes of `dump` is up to somebody else.
+    As many entries as names were ever configured and used: one that left the configuration stays
+    in the file, so that it goes on where it was when it comes back. `dirty`: something was
+    counted since the last `dump`. Keeping the bytes of `dump` is up to somebody else.
     """
 
     def __init__(self) -> None:
@@ -53,41 +56,44 @@ class MonthlyUsage:
         self._month_end_us = 0
 
     def used(self, name: str, wall_us: int) -> int:
-        """Requests of this month."""
-        self._turn_page(wall_us)
+        """Requests of this month, or of the month the key is in where the clock is behind it."""
+        self._look_up_month(wall_us)
         usage = self._usages.get(name)
-        return usage.used if usage is not None and usage.month == self._month else 0
+        return usage.used if usage is not None and usage.month >= self._month else 0
 
     def total(self, name: str) -> int:
         """Requests ever counted."""
         usage = self._usages.get(name)
         return 0 if usage is None else usage.total
 
-    def count(self, name: str, wall_us: int) -> None:
-        """Count one request."""
-        self._turn_page(wall_us)
+    def count(self, name: str, wall_us: int) -> str:
+        """Count one request; the month that it is counted in, for `give_back`."""
+        self._look_up_month(wall_us)
         usage = self._usages.get(name)
         if usage is None:
             usage = self._usages[name] = _Usage()
-        if usage.month != self._month:
+        if usage.month < self._month:
             usage.month, usage.used = self._month, 0
         usage.used += 1
         usage.total += 1
         self.dirty = True
+        return usage.month
 
-    def give_back(self, name: str, wall_us: int) -> None:
-        """Undo `count(name, wall_us)`, also when another month has begun meanwhile."""
-        self._turn_page(wall_us)
+    def give_back(self, name: str, month: str) -> None:
+        """Undo a `count` of `name` that returned `month`, also when another has begun meanwhile."""
         usage = self._usages[name]
-        if usage.month == self._month:
-            usage.used -= 1
-        usage.total -= 1
+        if usage.month == month:
+            usage.used = max(0, usage.used - 1)
+        usage.total = max(0, usage.total - 1)
         self.dirty = True
 
-    def reset_s(self, wall_us: int) -> int:
-        """The Unix second at which the next month begins."""
-        self._turn_page(wall_us)
-        return self._month_end_us // _SECOND_US
+    def reset_s(self, name: str, wall_us: int) -> int:
+        """The Unix second at which the month ends that `used` tells of."""
+        self._look_up_month(wall_us)
+        usage = self._usages.get(name)
+        if usage is None or usage.month <= self._month:
+            return self._month_end_us // _SECOND_US
+        return int(_end(datetime.fromisoformat(f"{usage.month}-01T00:00:00+00:00")).timestamp())
 
     def dump(self) -> bytes:
         """All counts, for `load`; not `dirty` any more (set it again if the bytes are lost)."""
@@ -102,15 +108,19 @@ class MonthlyUsage:
             raise ValueError(f"not a record of monthly usage: {error}") from error
         self.dirty = False
 
-    def _turn_page(self, wall_us: int) -> None:
+    def _look_up_month(self, wall_us: int) -> None:
         if self._month_start_us <= wall_us < self._month_end_us:
             return
         now = datetime.fromtimestamp(wall_us // _SECOND_US, UTC)
         start = datetime(now.year, now.month, 1, tzinfo=UTC)
-        end = datetime(now.year + now.month // 12, now.month % 12 + 1, 1, tzinfo=UTC)
         self._month = f"{start:%Y-%m}"
         self._month_start_us = int(start.timestamp()) * _SECOND_US
-        self._month_end_us = int(end.timestamp()) * _SECOND_US
+        self._month_end_us = int(_end(start).timestamp()) * _SECOND_US
+
+
+def _end(start: datetime) -> datetime:
+    """The end of the month that begins at `start`."""
+    return datetime(start.year + start.month // 12, start.month % 12 + 1, 1, tzinfo=UTC)
 
 
 class KeepsState(Protocol):

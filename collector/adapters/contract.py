@@ -99,9 +99,13 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 
     `credentials`: "origin" (the body names the site, the Origin must be one of its domains), "key"
     (an API key in the head) or "app" (an application id in the head, Origin trusted if present).
-    `limit_at`: "head" (before the body is read; the site's own limit once the body names the site)
-    or "decoded" (only what is valid is throttled, by its sender's and its site's limit).
-    `limit`: which budget is asked. `stores_duplicates`: a repeat is stored again, marked.
+    `limit_at`: "head" (before the body is read; the site's own limit once the body names the site,
+    and of a key that reaches one site only, foreseen before) or "decoded" (only what is valid is
+    throttled, by its sender's and its site's limit).
+    `limit`: which budget is asked, and with it what is asked of an address alone: "browser" (of the
+    address), "server" or "tier" (of the key, and first whether its address failed too often; these
+    two go with `credentials` "key") or "application" (of a beacon's sender, once decoded; so it
+    goes with "decoded"). `stores_duplicates`: a repeat is stored again, marked.
     `refusals_vary` False: what `refuse` answers depends on the refusal alone, so that an answer
     can be kept and given again.
     `check` is called with the authorised site and may replace items of the batch by refusals.

@@ -1,8 +1,11 @@
 """What every endpoint promises about limits: per site, and per address."""
 
 import asyncio
+import logging
 import time
+import uuid
 from collections import Counter
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import pytest
 
 from collector import service as service_module
 from collector.config import Config, Site
+from collector.http import Disconnected
 from collector.keys import DEMO_KEY
 from tests.support.app import (
     ORIGIN,
@@ -208,6 +212,9 @@ def test_a_batch_refused_for_its_site_is_none_of_the_month(tmp_path: Path) -> No
 
     async def play() -> None:
         config = with_tier(example(tmp_path), requests_per_minute=10, requests_per_month=100)
+        # Such a key may reach other sites, so the body has to tell where the request goes.
+        key = msgspec.structs.replace(config.keys[0], scope="full_access")
+        config = msgspec.structs.replace(config, keys=(key,))
         async with running(tmp_path, with_site(config, **ONE_A_MINUTE)) as collector:
             dialect = Zenovay()
             answers = [await _send(collector, dialect.event(str(n))) for n in range(3)]
@@ -226,7 +233,126 @@ def test_a_batch_refused_for_its_site_is_none_of_the_month(tmp_path: Path) -> No
     run(play())
 
 
+@keyed_dialects
+def test_the_only_site_of_a_key_is_asked_before_the_body_is_read(
+    dialect: Dialect, tmp_path: Path
+) -> None:
+    """Over it: 429 in the dialect, not decoded, and neither token nor month is touched."""
+
+    async def play() -> None:
+        config = with_tier(example(tmp_path), requests_per_minute=10, requests_per_month=100)
+        config = with_limits(config, server_requests_per_minute=3)
+        async with running(tmp_path, with_site(config, **ONE_A_MINUTE)) as collector:
+            sent = dialect.event("a")
+            assert (await _send(collector, sent)).status == 200
+            for _ in range(5):
+                answer = await collector.request(
+                    "POST", sent.path, headers=sent.headers, body=b"{nonsense"
+                )
+                assert answer.status == 429
+                assert dialect.code_of(429, answer.body)
+                assert b"for this site" in answer.body
+                assert 1 <= int(answer.headers["retry-after"]) <= 60
+                if isinstance(dialect, Zenovay):
+                    assert answer.headers["x-request-id"]
+                    assert answer.headers["x-ratelimit-remaining"] == "9"
+                    assert answer.headers["x-usage-monthly"] == "1"
+                    assert answer.headers["x-usage-total"] == "1"
+            assert _counts(collector) == {
+                ("demo", "accepted", ""): 1,
+                ("demo", "rejected", "rate_limited"): 5,
+            }
+
+    run(play())
+
+
+# --- per key
+
+
+@pytest.mark.parametrize(
+    ("tier", "code"),
+    [
+        ({"requests_per_minute": 1, "requests_per_month": 100}, "RATE_LIMIT_EXCEEDED"),
+        ({"requests_per_minute": 3, "requests_per_month": 1}, "MONTHLY_LIMIT_EXCEEDED"),
+    ],
+)
+def test_each_refusal_of_zenovays_is_made_anew(
+    tier: dict[str, int], code: str, tmp_path: Path
+) -> None:
+    """Two 429 in a row: an id of their own, the time of now, and both families of headers."""
+
+    async def play() -> None:
+        async with running(tmp_path, with_tier(example(tmp_path), **tier)) as collector:
+            answers = [await _send(collector, Zenovay().event("a"))]
+            for _ in range(2):
+                began_s = time.time()
+                answer = await _send(collector, Zenovay().event("b"))
+                answers.append(answer)
+                assert (answer.status, answer.json["error"]["code"]) == (429, code)
+                said = datetime.fromisoformat(answer.json["error"]["timestamp"])
+                assert (
+                    int(began_s * 1_000) <= round(said.timestamp() * 1_000) <= time.time() * 1_000
+                )
+                assert answer.headers["x-ratelimit-limit"] == str(tier["requests_per_minute"])
+                left = tier["requests_per_minute"] - 1
+                assert answer.headers["x-ratelimit-remaining"] == str(left)
+                assert int(answer.headers["x-ratelimit-reset"]) >= int(began_s)
+                assert answer.headers["x-usage-limit"] == str(tier["requests_per_month"])
+                assert answer.headers["x-usage-monthly"] == "1"
+                assert answer.headers["x-usage-total"] == "1"
+                assert answer.headers["x-usage-reset"].endswith("-01T00:00:00.000Z")
+                await asyncio.sleep(0.005)
+            assert len({uuid.UUID(answer.headers["x-request-id"]) for answer in answers}) == 3
+            times = [answer.json["error"]["timestamp"] for answer in answers[1:]]
+            assert times[0] < times[1]
+
+    run(play())
+
+
+@pytest.mark.parametrize("what", ["cut short", "a bug of ours"])
+def test_whatever_becomes_of_the_body_the_key_is_told_what_it_used(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The request was counted, so its answer says so, also where it could not be read or judged."""
+
+    async def fails(*_: object) -> bytes:
+        raise Disconnected if what == "cut short" else ZeroDivisionError
+
+    async def play() -> None:
+        config = with_tier(example(tmp_path), requests_per_minute=3, requests_per_month=100)
+        async with running(tmp_path, config) as collector:
+            monkeypatch.setattr(collector.edge._bodies, "read", fails)
+            answer = await _send(collector, Zenovay().event("a"))
+            assert answer.status == (400 if what == "cut short" else 500)
+            assert answer.headers["x-ratelimit-remaining"] == "2"
+            assert answer.headers["x-usage-monthly"] == "1"
+
+    run(play())
+
+
 # --- per address
+
+
+@keyed_dialects
+def test_wrong_keys_fill_no_log(
+    dialect: Dialect, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A line each only at `debug`, without the key; the metrics count them at any level."""
+
+    async def play() -> None:
+        async with running(tmp_path) as collector:
+            sent = dialect.event("a")
+            headers = {**sent.headers, "X-API-Key": "zv_wrong", "Authorization": "Bearer zv_wrong"}
+            for level, lines in ((logging.INFO, 0), (logging.DEBUG, 3)):
+                caplog.set_level(level)
+                caplog.clear()
+                for _ in range(3):
+                    assert (await _send(collector, sent, headers=headers)).status in (401, 403)
+                assert len(caplog.messages) == lines
+                assert "zv_wrong" not in caplog.text
+            assert _counts(collector) == {("unknown", "rejected", "unknown_key"): 6}
+
+    run(play())
 
 
 @keyed_dialects

@@ -149,12 +149,36 @@ class TestLimiter:
         """The count goes back, the token does not."""
         tiers = {"t": Tier(requests_per_minute=3, requests_per_month=2)}
         limiter = Limiter(Limits(), tiers, [])
-        limiter.tier("k", "t", START, NOVEMBER)
-        limiter.give_back("k", NOVEMBER)
+        given_back = limiter.tier("k", "t", START, NOVEMBER)
+        told = limiter.give_back("k", given_back.counted_in, NOVEMBER, given_back.budget)
+        assert (told.month_used, told.total_used, told.remaining) == (0, 0, 2)
         for used in (1, 2):
             decision = limiter.tier("k", "t", START, NOVEMBER)
             assert decision.refusal is None
             assert (decision.budget.month_used, decision.budget.remaining) == (used, 2 - used)
+
+    def test_what_is_told_after_giving_back_is_what_is_counted(self):
+        """Others that were counted between the two are in the numbers, also of a new month."""
+        limiter = Limiter(Limits(), {"t": Tier(requests_per_minute=10)}, [])
+        first, second = (limiter.tier("k", "t", START, NOVEMBER) for _ in range(2))
+        told = limiter.give_back("k", first.counted_in, NOVEMBER, first.budget)
+        assert (told.month_used, told.total_used) == (1, 1)
+        december = unix_us("2026-12-01T00:00:00")
+        newest = [limiter.tier("k", "t", START, december) for _ in range(3)][-1].budget
+        told = limiter.give_back("k", second.counted_in, NOVEMBER, second.budget)
+        assert (told.month_used, told.total_used) == (3, 3)
+        assert told.month_reset_s == newest.month_reset_s
+
+    def test_an_exhausted_month_ahead_of_the_clock_is_told_with_its_own_end(self):
+        """Counted in December, then the clock is in November: come back in January."""
+        tiers = {"tiny": Tier(requests_per_minute=5, requests_per_month=1)}
+        limiter = Limiter(Limits(), tiers, [])
+        december = unix_us("2026-12-01T00:00:00")
+        assert limiter.tier("k", "tiny", START, december).refusal is None
+        decision = limiter.tier("k", "tiny", START, december - SECOND)
+        assert decision.refusal is not None
+        assert decision.refusal.retry_after_s == 31 * 24 * 3600 + 1
+        assert unix_us("2027-01-01T00:00:00") // SECOND == decision.budget.month_reset_s
 
     def test_refusals_are_made_once_per_wait(self):
         """Refusing costs next to nothing: at most 60 different refusals are ever made."""

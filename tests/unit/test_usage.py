@@ -44,7 +44,7 @@ class TestMonthlyUsage:
     )
     def test_the_reset_is_the_first_of_the_next_month(self, now, reset):
         """The reset is told as a Unix second, across years and leap days."""
-        assert unix_us(reset) // SECOND == MonthlyUsage().reset_s(unix_us(now))
+        assert unix_us(reset) // SECOND == MonthlyUsage().reset_s("a", unix_us(now))
 
     def test_what_was_dumped_is_loaded(self):
         """A restart loses no count that was kept, neither of the month nor in total."""
@@ -75,6 +75,9 @@ class TestMonthlyUsage:
             b'{"a":1}',
             b'{"a":{"month":"2026-11","used":-1,"total":1}}',
             b'{"a":{"month":"2026-11","used":1.5,"total":1}}',
+            b'{"a":{"month":"november","used":1,"total":1}}',
+            b'{"a":{"month":"9999-12","used":1,"total":1}}',
+            b'{"a":{"month":"2026-13","used":1,"total":1}}',
             b'{"\xff":{}}',
             b"[" * 10_000,
             b'{"a":{"month":"2026-11","used":1,"total":1}',
@@ -108,7 +111,7 @@ class TestMonthlyUsage:
         usage.count("a", NOVEMBER)
         usage.count("a", NOVEMBER)
         usage.dump()
-        usage.give_back("a", NOVEMBER)
+        usage.give_back("a", "2026-11")
         assert (usage.used("a", NOVEMBER), usage.total("a"), usage.dirty) == (1, 1, True)
 
     @pytest.mark.parametrize("counted_since", [0, 2])
@@ -116,11 +119,45 @@ class TestMonthlyUsage:
         """Counted on the 30th, refused on the 1st: nothing is taken from the new month."""
         usage = MonthlyUsage()
         december = unix_us("2026-12-01T00:00:00")
-        usage.count("a", december - 1)
+        counted_in = usage.count("a", december - 1)
         for _ in range(counted_since):
             usage.count("a", december)
-        usage.give_back("a", december - 1)
+        usage.give_back("a", counted_in)
         assert (usage.used("a", december), usage.total("a")) == (counted_since, counted_since)
+
+    def test_a_clock_that_steps_back_over_the_first_of_the_month_wipes_nothing(self):
+        """1,000 used in November, one on 1 December, a second back: it is December still.
+
+        Neither is December's count lost, nor November's allowance there once more; the reset that
+        is told is that of the month that is counted in, also after a restart.
+        """
+        usage = MonthlyUsage()
+        december, january = unix_us("2026-12-01T00:00:00"), unix_us("2027-01-01T00:00:00")
+        for _ in range(1_000):
+            usage.count("a", december - 1)
+        assert usage.count("a", december) == "2026-12"
+        before = december - SECOND
+        assert (usage.used("a", before), usage.total("a")) == (1, 1_001)
+        assert usage.count("a", before) == "2026-12"
+        restarted = MonthlyUsage()
+        restarted.load(usage.dump())
+        for one in (usage, restarted):
+            assert (one.used("a", before), one.used("a", december)) == (2, 2)
+            assert one.reset_s("a", before) == january // SECOND
+            assert one.reset_s("b", before) == december // SECOND, "no key but this one is ahead"
+            assert one.count("a", january) == "2027-01"
+            assert (one.used("a", january), one.total("a")) == (1, 1_003)
+        assert december // SECOND == MonthlyUsage().reset_s("a", before)
+
+    def test_what_is_kept_is_never_negative(self):
+        """Whatever is given back: a negative count could not be loaded, and all would be lost."""
+        usage = MonthlyUsage()
+        counted_in = usage.count("a", NOVEMBER)
+        for _ in range(3):
+            usage.give_back("a", counted_in)
+        restarted = MonthlyUsage()
+        restarted.load(usage.dump())
+        assert (restarted.used("a", NOVEMBER), restarted.total("a")) == (0, 0)
 
 
 class Disk:
