@@ -151,7 +151,7 @@ def test_reading_takes_time_in_proportion_to_the_header(filler: str) -> None:
         for opening in ("", '"'):
             asked = scope("10.0.0.1", *header(filler * (65_000 // len(filler)) + opening))
             seconds = timeit.repeat(partial(AddressReader(PROXIES).read, asked), number=1, repeat=3)
-            assert min(seconds) < 0.05
+            assert min(seconds) < 1  # the square would take minutes
 
 
 def test_half_an_address_is_none() -> None:
