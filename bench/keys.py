@@ -232,10 +232,11 @@ def main(
     began: float,
 ) -> None:
     """Measure the key index: memory, claims, repeats, restart, pauses."""
-    # As `collector serve` does.
-    sys.setswitchinterval(_SWITCH_S)
-    gc.freeze()
-    gc.set_threshold(_GC_THRESHOLD)
+    if stage is not None:
+        # As `collector serve` does.
+        sys.setswitchinterval(_SWITCH_S)
+        gc.freeze()
+        gc.set_threshold(_GC_THRESHOLD)
     if stage == "fill":
         _tell(_fill(directory, keys, end_us))
     elif stage == "restart":
