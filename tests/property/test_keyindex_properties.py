@@ -61,6 +61,23 @@ def test_the_edge_of_24_hours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, i
         assert harness.seen([spread(7)]) == [expected]
 
 
+def test_no_run_has_a_name_before_its_rows_are_in_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key must not outlive a row that a power cut takes from the log (`durability = "os"`)."""
+    monkeypatch.setattr(parquet, "recent_keys", parquet.recent_keys)
+    monkeypatch.setattr(keyindex, "GENERATION_KEYS", 6)
+    harness = KeyHarness(tmp_path / "data")
+    harness.claim([spread(number) for number in range(20)])
+    harness.end_segment()
+    harness.work()
+    assert harness.index.runs == 1, "written"
+    assert harness.runs() == [], "and not published"
+    harness.flush()
+    harness.work()
+    assert len(harness.runs()) == 1
+
+
 def test_a_generation_does_not_end_within_a_segment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

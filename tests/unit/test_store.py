@@ -1,11 +1,12 @@
 """The engine as its users see it: open, submit, close, and what trouble does."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from storage import Corruption, Files, Locked, layout
+from storage import Corruption, Files, Locked, keyindex, layout
 from tests.support.disk import io_error, no_space
 from tests.support.store import Harness
 
@@ -254,3 +255,47 @@ def test_flush_failure_is_tried_again(harness: Harness) -> None:
     assert harness.store is not None
     assert harness.store.flush_failures == 1
     assert harness.readable() == [1]
+
+
+def test_keys_are_published_behind_their_rows(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a segment waits to be flushed its keys have no name in `keys/`; then they get one."""
+    monkeypatch.setattr(keyindex, "GENERATION_KEYS", 2)
+    store = harness.open()
+    put, held = store._flush_thread.put, []
+    monkeypatch.setattr(store._flush_thread, "put", held.append)
+    assert harness.submit(1, 2, 3)
+    folder = harness.directory / layout.KEYS
+
+    def work() -> None:
+        for _ in range(40):
+            harness.advance(0.1)
+            harness.loop.run_until_complete(asyncio.sleep(0.005))
+
+    work()
+    assert len(held) == 1
+    assert store.keys.runs == 1, "written"
+    assert list(folder.iterdir()) == [], "and not published"
+    put(held[0])
+    assert harness.settle_flushes()
+    work()
+    assert len(list(folder.glob("run-*"))) == 1
+
+
+def test_numbers_of_runs_are_not_given_again(harness: Harness) -> None:
+    """Parts may be moved away; a run that covers their numbers must not seem to know new rows."""
+    harness.open()
+    assert harness.submit(1)
+    harness.close()
+    parts = layout.list_parts(harness.directory / layout.EVENTS)
+    for part in parts:
+        (harness.directory / layout.EVENTS / part.name).unlink()
+    harness.open()
+    assert harness.submit(2)
+    harness.advance(1.5)
+    assert harness.settle_flushes()
+    harness.crash()
+    store = harness.open()
+    keys = [number.to_bytes(16, "big") for number in (1, 2)]
+    assert store.keys.seen(keys, harness.now_us, waits=True) == [True, True]
