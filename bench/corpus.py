@@ -144,6 +144,18 @@ def _scanova(rng: random.Random, account: Account) -> Template:
     return _template("/ct", _browser_headers(rng, account, agent), body, 1)
 
 
+def _backend_headers(account: Account, name: str, credential: str) -> list[tuple[str, str]]:
+    """What a back end sends; its key stands in the header `name`."""
+    return [
+        ("Host", account.host),
+        ("Connection", "keep-alive"),
+        ("User-Agent", "shop-backend/3.2"),
+        ("Accept", "*/*"),
+        ("Content-Type", "application/json"),
+        (name, credential),
+    ]
+
+
 def _scanova_server(rng: random.Random, account: Account) -> Template:
     body = {
         "event_id": ID_SLOT,
@@ -156,14 +168,7 @@ def _scanova_server(rng: random.Random, account: Account) -> Template:
         "user_identifiers": {"email_hash": f"{rng.getrandbits(256):064x}"},
         "properties": {"order_id": f"2026-{rng.randrange(10**6):06d}", "items": 3},
     }
-    headers = [
-        ("Host", account.host),
-        ("Connection", "keep-alive"),
-        ("User-Agent", "shop-backend/3.2"),
-        ("Accept", "*/*"),
-        ("Content-Type", "application/json"),
-        ("X-API-Key", account.key),
-    ]
+    headers = _backend_headers(account, "X-API-Key", account.key)
     return _template("/server-events", headers, body, 1)
 
 
@@ -279,12 +284,5 @@ def _zenovay(rng: random.Random, size: int, account: Account) -> Template:
             "acceptLanguage": "en-US,en;q=0.9",
         },
     }
-    headers = [
-        ("Host", account.host),
-        ("Connection", "keep-alive"),
-        ("User-Agent", "shop-backend/3.2"),
-        ("Accept", "*/*"),
-        ("Content-Type", "application/json"),
-        ("Authorization", f"Bearer {account.key}"),
-    ]
+    headers = _backend_headers(account, "Authorization", f"Bearer {account.key}")
     return _template("/api/v1/events", headers, body, size)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from storage import KeyIndex, keyrecovery, keytasks, layout, recovery
+from storage import KeyIndex, keyrecovery, layout, recovery
 from storage.errors import StorageError
 from storage.keyindex import ColdKeys, KeysDamaged
 from storage.keyrun import Keys, Run, RunWriter, split
@@ -156,4 +156,4 @@ class KeyHarness:
         yield keys_of([(k, t) for n, k, t in self.rows if n in numbers and t > since_us])
 
 
-__all__ = ["KeyHarness", "keys_of", "keytasks", "pairs_of", "spread", "write_run"]
+__all__ = ["KeyHarness", "keys_of", "pairs_of", "spread", "write_run"]
