@@ -1,29 +1,19 @@
 """The commands. Each reads the configuration, calls one function of the house, and prints."""
 
-import contextlib
 import signal
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, Literal
+from typing import Literal
 
 import click
 
-from collector import config_file, keys, render
 from collector import demo as demonstration
+from collector import keys, render
+from collector.cli_shared import config_option, load, told_plainly
 from collector.config import Config
-from storage import Files, Lake, StorageError, inspect, layout, recovery
+from storage import Files, Lake, inspect, layout, recovery
 from storage import tail as log_tail
-
-_EXIT_FAULTY: Final = 2
-
-config_option: Final = click.option(
-    "--config",
-    "path",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Configuration file. [default: config.toml if there is one, else built-in example values]",
-)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -38,30 +28,12 @@ def main() -> None:
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 
-def _load(path: Path | None) -> Config:
-    try:
-        return config_file.load(path)
-    except config_file.ConfigError as error:
-        for fault in error.faults:
-            click.echo(str(fault), err=True)
-        sys.exit(_EXIT_FAULTY)
-
-
-@contextlib.contextmanager
-def _told_plainly() -> Iterator[None]:
-    """What went wrong with files or a query is one line, not a traceback."""
-    try:
-        yield
-    except (StorageError, OSError) as error:
-        raise click.ClickException(str(error)) from None
-
-
 @main.command()
 @config_option
 def serve(path: Path | None) -> None:
     """Run the collector until it is stopped (Ctrl-C or SIGTERM)."""
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    config = _load(path)
+    config = load(path)
     from collector import service  # noqa: PLC0415  only this command needs the server loaded
 
     sys.exit(service.serve(config))
@@ -71,7 +43,7 @@ def serve(path: Path | None) -> None:
 @config_option
 def check(path: Path | None) -> None:
     """Validate the configuration; exit code 2 and one line per fault if it is wrong."""
-    config = _load(path)
+    config = load(path)
     name = config.path or "built-in example values"
     click.echo(f"{name}: ok, {len(config.sites)} site(s), {len(config.keys)} key(s)")
 
@@ -129,7 +101,7 @@ def query(path: Path | None, sql: str, form: str, output: Path | None) -> None:
     """
     if form == "parquet" and output is None:
         raise click.UsageError("--format parquet needs --output")
-    with _told_plainly(), Lake(_load(path).storage.directory, Files()) as lake:
+    with told_plainly(), Lake(load(path).storage.directory, Files()) as lake:
         if form == "parquet" and output is not None:
             lake.write_parquet(sql, output)
             return
@@ -152,9 +124,9 @@ def tail(
     signal.signal(signal.SIGINT, lambda *_: stop.set())
     if no_follow:
         stop.set()
-    with _told_plainly():
+    with told_plainly():
         for line in log_tail.follow(
-            _load(path).storage.directory,
+            load(path).storage.directory,
             Files(),
             wait=stop.wait,
             last=last,
@@ -173,8 +145,8 @@ def inspect_log(path: Path | None, segments: tuple[str, ...], shows_rows: bool) 
 
     Without SEGMENTS one line per segment; with numbers or file names, the groups of each.
     """
-    directory = _load(path).storage.directory
-    with _told_plainly():
+    directory = load(path).storage.directory
+    with told_plainly():
         if not segments:
             reports = inspect.segments(directory, Files())
             for report in reports:
@@ -219,8 +191,8 @@ def recover(path: Path | None, cut_damaged: bool) -> None:
     are given up (their bytes stay in wal/torn-*), so look with `collector inspect-log` first.
     """
     files = Files()
-    directory = _load(path).storage.directory
-    with _told_plainly():
+    directory = load(path).storage.directory
+    with told_plainly():
         lock = files.lock(directory / layout.LOCK)
         try:
             actions = recovery.mend(
@@ -244,7 +216,7 @@ def recover(path: Path | None, cut_damaged: bool) -> None:
 @click.option("--key", default=keys.DEMO_KEY, help="API key. [default: the example's]")
 def demo(path: Path | None, url: str | None, seconds: float, rate: float, key: str) -> None:
     """Send realistic traffic of all three protocols to a running collector."""
-    config = _load(path)
+    config = load(path)
     options = demonstration.Options(
         url=url or _own_url(config),
         seconds=seconds,
