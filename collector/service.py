@@ -1,43 +1,30 @@
 """Composition root: builds everything, starts and stops it in order. Has the only real clock.
 
-`Service` lives in the worker process; `serve` is what the main process does. The main process only
-supervises: it starts the worker anew when that ends by itself, as it does after a failed sync.
+`Service` lives in the worker process of a collector that serves (`supervisor`), or, without
+listening, in the process of a command that needs the data directory open for writing.
 """
 
 import asyncio
 import contextlib
-import ctypes
 import gc
 import logging
 import os
-import signal
-import socket
-import sys
 import time
 from collections.abc import Callable
-from functools import partial
-from multiprocessing import Value
-from multiprocessing.sharedctypes import Synchronized
-from pathlib import Path
 from typing import Any, Final
 
-import msgspec
-from granian import Granian
-from granian.constants import HTTPModes, Interfaces
-from granian.http import HTTP1Settings
-from granian.log import LogLevels
-from granian.server.common import AbstractServer
-
-from collector import config_file, logs
+from collector import orders
 from collector.access import Access
 from collector.adapters import ENDPOINTS
 from collector.adapters.contract import Response
 from collector.addresses import AddressReader
 from collector.asgi import App, Edge
-from collector.config import Config, Server
+from collector.config import Config
 from collector.http import BodyReader
+from collector.lakeorders import NOTHING_ASIDE, LakeOrders
 from collector.metrics import Metrics
 from collector.normalise import Clock
+from collector.orders import Arguments, OrderDesk, Tell
 from collector.origin import request_host
 from collector.pipeline import Pipeline
 from collector.privacy import AddressHasher
@@ -46,7 +33,7 @@ from collector.ratelimit import Limiter
 from collector.salt import DailySalt
 from collector.sites import Sites
 from collector.usage import UsageKeeper
-from storage import Files, Locked, Settings, StorageError, Store, layout
+from storage import Files, Locked, Retention, Settings, StorageError, Store, layout
 
 _log: Final = logging.getLogger("collector")
 
@@ -55,17 +42,13 @@ _SWEEP_S: Final = 1.0
 _USAGE_S: Final = 1.0
 # Long enough for the answers of the failed group to leave, short enough to be up again at once.
 _EXIT_DELAY_S: Final = 0.2
-_EXIT_CODE: Final = 70
+END_CODE: Final = 70
 _GC_THRESHOLD: Final = 20_000
-# How long the event loop may wait until a thread lets go of the interpreter's lock; usual: 5 ms.
-_SWITCH_S: Final = 0.001
 # Answers that were handed to the server when a stop began still have to reach their sockets.
 _LINGER_S: Final = 0.1
 _FLUSH_TIMEOUT_S: Final = 8.0
-_LOCK_WAIT_S: Final = 2.0
 # A reload starts the new worker before the old one is told to stop.
 _WORKER_LOCK_WAIT_S: Final = 30.0
-_PR_SET_PDEATHSIG: Final = 1
 
 
 def _now_us() -> int:
@@ -79,9 +62,12 @@ def _monotonic_us() -> int:
 class Service:
     """One running collector, in the worker process."""
 
-    def __init__(self, config: Config, files: Files | None = None) -> None:
+    def __init__(
+        self, config: Config, files: Files | None = None, *, waits_for_lock: bool = True
+    ) -> None:
         self._config = config
         self._files = files or Files()
+        self._waits_for_lock = waits_for_lock
         self._last_sweep_s = 0.0
 
     async def start(self) -> Edge:
@@ -137,6 +123,10 @@ class Service:
         )
         self._ticker = self._loop.call_later(_TICK_S, self._tick)
         self._usage_kept = self._loop.create_task(self._keep_usage())
+        lake = LakeOrders(self._store, _now_us, NOTHING_ASIDE)
+        folder = config.storage.directory / layout.ORDERS
+        self.orders = OrderDesk(folder, self._files, lake.handlers)
+        self._orders_done = self._loop.create_task(self.orders.run())
         # What lives as long as the process need not be visited by every collection, and a request
         # leaves no cycles behind: collecting after every 700 allocations cost 4 to 8 %.
         gc.freeze()
@@ -148,10 +138,12 @@ class Service:
     async def stop(self) -> None:
         """Refuse newcomers, finish what is in flight, put everything into parts, unlock."""
         self._ticker.cancel()
+        self.orders.stop()
         await self._edge.drain(self._config.server.stop_timeout_ms / 1000)
         await asyncio.sleep(_LINGER_S)
         self._is_counted.set()
         await self._usage_kept
+        await self._orders_done
         await self._store.close(flush_timeout_s=_FLUSH_TIMEOUT_S)
         gc.unfreeze()
         _log.info("stopped; %d rows stay in the log", self._store.unflushed_rows)
@@ -166,6 +158,11 @@ class Service:
             queue_bytes_max=storage.queue_bytes_max,
             disk_free_bytes_min=storage.disk_free_bytes_min,
             keys_max=storage.keys_max,
+            join_parts_min=storage.join_parts_min,
+            retention=Retention(
+                storage.retention_days,
+                {s.id: s.retention_days for s in self._config.sites if s.retention_days >= 0},
+            ),
         )
         deadline_s = time.monotonic() + _WORKER_LOCK_WAIT_S
         while True:
@@ -178,14 +175,14 @@ class Service:
                     on_fatal=self._end,
                 )
             except Locked:
-                if time.monotonic() > deadline_s:
+                if not self._waits_for_lock or time.monotonic() > deadline_s:
                     raise
                 await asyncio.sleep(0.1)
 
     def _end(self, error: StorageError) -> None:
         """After a failed sync: answer those who wait, then end; the supervisor starts anew."""
         _log.critical("ending this worker: %s", error)
-        self._loop.call_later(_EXIT_DELAY_S, os._exit, _EXIT_CODE)
+        self._loop.call_later(_EXIT_DELAY_S, os._exit, END_CODE)
 
     def _tick(self) -> None:
         # First of all, so that one that fails is not the last.
@@ -232,6 +229,9 @@ class Service:
             "collector_key_disk_bytes": lambda: store.keys.disk_bytes,
             "collector_key_rebuilds_total": lambda: store.key_rebuilds,
             "collector_flush_failures_total": lambda: store.flush_failures,
+            "collector_joins_total": lambda: store.part_keeper.joins,
+            "collector_join_failures_total": lambda: store.part_keeper.failures,
+            "collector_rows_expired_total": lambda: store.part_keeper.rows_expired,
             "collector_disk_free_bytes": lambda: store.health.free_bytes,
         }
         body = self._metrics.render(gauges)
@@ -242,143 +242,39 @@ def _text(status: int, body: bytes) -> Response:
     return Response(status, [(b"content-type", b"text/plain; charset=utf-8")], body)
 
 
-# --- processes
+def make_app(config: Config, on_failed_start: Callable[[Exception], None]) -> App:
+    """The application that the server runs."""
+    return App(Service(config), on_failed_start)
 
 
-def serve(config: Config) -> int:
-    """Run the collector until it is told to stop; returns the exit code."""
-    problem = _maybe_problem(config)
-    if problem:
-        sys.stderr.write(f"collector: {problem}\n")
-        return 1
-    config = _with_port(config)
-    has_failed: Synchronized[int] = Value("i", 0)
-    current = _Current(config)
-    server = make_server(config.server)
-    server.on_reload(current.read_again)
-    loader = partial(_load_app, current, has_failed)
-    try:
-        server.serve(target_loader=loader, wrap_loader=False)
-    except SystemExit as end:
-        return int(end.code or 0) if not isinstance(end.code, str) else 1
-    return 1 if has_failed.value else 0
+def give_order(
+    config: Config,
+    command: str,
+    arguments: Arguments,
+    *,
+    watch: Tell,
+    wait: Callable[[float], bool],
+) -> Any:
+    """Have an order carried out by the running collector or, where there is none, here.
 
-
-def make_server(settings: Server) -> AbstractServer[Any]:
-    """One worker under a supervisor; bench/ measures a bare handler in the very same."""
-    return Granian(
-        "collector",
-        address=settings.host,
-        port=settings.port,
-        interface=Interfaces.ASGI,
-        http=HTTPModes.http1,
-        http1_settings=HTTP1Settings(header_read_timeout=settings.body_timeout_ms),
-        websockets=False,
-        # Its own remarks on starting and stopping are of interest to those who look for trouble.
-        log_level=LogLevels.info if settings.log_level == "debug" else LogLevels.warning,
-        log_dictconfig=logs.dictionary(settings.log_level),
-        respawn_failed_workers=True,
+    See `orders.give`.
+    """
+    return orders.give(
+        config.storage.directory,
+        command,
+        arguments,
+        alone=lambda: asyncio.run(_carry_out(config, command, arguments, watch)),
+        watch=watch,
+        wait=wait,
+        now_us=_now_us(),
     )
 
 
-def _with_port(config: Config) -> Config:
-    """`config` with a free port where it says 0, so that the log can name it."""
-    if config.server.port:
-        return config
-    with socket.create_server((config.server.host, 0)) as probe:
-        port = probe.getsockname()[1]
-    server = msgspec.structs.replace(config.server, port=port)
-    return msgspec.structs.replace(config, server=server)
-
-
-class _Current:
-    """The settings in force, in the main process; every new worker starts with them."""
-
-    def __init__(self, config: Config) -> None:
-        self.config = config
-
-    def read_again(self) -> None:
-        """Take the file as it is now (SIGHUP); where to listen stays as it is.
-
-        A file that has become faulty is not obeyed: a slip of the pen must not stop a collector.
-        """
-        if self.config.path is None:
-            return
-        try:
-            found = config_file.load(self.config.path)
-        except config_file.ConfigError as error:
-            for fault in error.faults:
-                _log.error("%s; the settings read before stay in force", fault)
-            return
-        old = self.config.server
-        server = msgspec.structs.replace(found.server, host=old.host, port=old.port)
-        self.config = msgspec.structs.replace(found, server=server)
-
-
-def _load_app(current: _Current, has_failed: "Synchronized[int]") -> App:
-    """Runs in the worker, before its event loop."""
-    sys.setswitchinterval(_SWITCH_S)
-    _end_with_parent()
-    return App(Service(current.config), partial(_give_up, has_failed))
-
-
-def _give_up(has_failed: "Synchronized[int]", error: Exception) -> None:
-    """A start that failed once fails again: stop the supervisor instead of being started anew."""
-    if not isinstance(error, StorageError | OSError):
-        _log.error("start failed", exc_info=error)
-    has_failed.value = 1
-    os.kill(os.getppid(), signal.SIGTERM)
-
-
-def _end_with_parent() -> None:
-    """Have the kernel kill this process when the supervisor dies, however it dies.
-
-    An orphan would go on holding the port and the data directory.
-    """
-    parent = os.getppid()
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(_EXIT_CODE)
-
-
-def _maybe_problem(config: Config) -> str | None:
-    """Why this collector cannot run, as far as it can be known before a worker is started."""
-    directory = config.storage.directory
+async def _carry_out(config: Config, command: str, arguments: Arguments, tell: Tell) -> Any:
+    """Open the data directory without listening, carry out one order, close it again."""
+    service = Service(config, waits_for_lock=False)
+    await service.start()
     try:
-        Files().make_folder(directory)
-    except OSError as error:
-        return f"{directory} cannot be used: {error.strerror}"
-    # The worker of a supervisor that was just killed is gone in a moment, and so is its hold.
-    deadline_s = time.monotonic() + _LOCK_WAIT_S
-    while problem := _maybe_taken(directory) or _maybe_listening(config):
-        if time.monotonic() > deadline_s:
-            return problem
-        time.sleep(0.05)
-    return None
-
-
-def _maybe_taken(directory: Path) -> str | None:
-    try:
-        os.close(Files().lock(directory / layout.LOCK))
-    except Locked as error:
-        return str(error)
-    except OSError as error:
-        return f"{directory} cannot be used: {error.strerror}"
-    return None
-
-
-def _maybe_listening(config: Config) -> str | None:
-    """Why the port cannot be had. Granian would share it with another process that it is open to,
-    and every other event would end there.
-    """
-    host, port = config.server.host, config.server.port
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, port))
-            probe.listen()
-    except OSError as error:
-        return f"cannot listen on {host}:{port}: {error.strerror or error}"
-    return None
+        return await service.orders.carry_out(command, arguments, tell)
+    finally:
+        await service.stop()

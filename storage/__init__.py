@@ -1,7 +1,8 @@
 """The storage engine: lines in, Parquet and queries out. Knows nothing of HTTP or protocols."""
 
-from storage import inspect, layout, recovery, tail
+from storage import byhand, inspect, layout, recovery, tail
 from storage.commit import Commit, Receipt
+from storage.erasure import Erased, Person, Who
 from storage.errors import (
     Closed,
     Corruption,
@@ -15,7 +16,10 @@ from storage.errors import (
 from storage.files import Files
 from storage.keyindex import ColdKeys, KeyIndex, make_key, make_scope
 from storage.layout import day_of
+from storage.partwork import Joined
 from storage.query import Lake, QueryError
+from storage.removals import Removed, removed_rows
+from storage.retention import Expired, Retention
 from storage.schema import COLUMNS, Column, Row, encode
 from storage.store import Settings, Store
 
@@ -27,19 +31,27 @@ __all__ = [
     "Commit",
     "Corruption",
     "DiskFull",
+    "Erased",
+    "Expired",
     "Files",
+    "Joined",
     "KeyIndex",
     "Lake",
     "Locked",
+    "Person",
     "QueryError",
     "QueueFull",
     "Receipt",
+    "Removed",
+    "Retention",
     "Row",
     "Settings",
     "StorageError",
     "Store",
     "SyncFailed",
     "Unavailable",
+    "Who",
+    "byhand",
     "day_of",
     "encode",
     "inspect",
@@ -47,5 +59,6 @@ __all__ = [
     "make_key",
     "make_scope",
     "recovery",
+    "removed_rows",
     "tail",
 ]

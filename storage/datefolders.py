@@ -64,8 +64,8 @@ class DateFolders:
     def replace(self, day: date, gone: Sequence[Part], new: Sequence[tuple[Path, Part]]) -> None:
         """Put finished files in the place of the parts `gone`; lasting on success.
 
-        `new`: where each file is, and what it is to be; its former name may stay. Raises OSError; the folder is then as it
-        was, or as it was to be.
+        `new`: where each file is, and what it is to be; its former name may stay. Raises OSError;
+        the folder is then as it was, or as it was to be.
         """
         with self._mutex:
             fresh = self.scratch(layout.partition_name(day))

@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from storage import parquet
+from storage import layout, parquet
 from storage.partwork import PartWork, Tell, tell_nobody
 
 Who = Literal["visitor", "user", "email_hash"]
@@ -20,6 +20,9 @@ COLUMNS: Final[dict[Who, tuple[str, ...]]] = {
     "user": ("user_id", "external_id"),
     "email_hash": ("email_hash",),
 }
+
+
+_encoder: Final = msgspec.json.Encoder()
 
 
 class Person(msgspec.Struct, frozen=True):
@@ -44,11 +47,15 @@ class PartErased(msgspec.Struct, frozen=True):
 
 
 class Erased(msgspec.Struct, frozen=True):
-    """What was removed, or would be: files and rows; `condition` is the SQL that tells the rows."""
+    """What was removed, or would be: files and rows; `condition` is the SQL that tells the rows.
+
+    `torn`: names of remains of the log that were removed whole.
+    """
 
     condition: str
     rows: int
     files: list[PartErased]
+    torn: list[str]
 
 
 def spellings(value: str) -> list[str]:
@@ -66,10 +73,8 @@ def spellings(value: str) -> list[str]:
 
 def condition(person: Person, visitors: Sequence[str] = ()) -> str:
     """An SQL expression over the columns of `events` that is true for the person's rows."""
-    names = _listed(spellings(person.value) if person.who == "visitor" else [person.value])
+    names = _listed([person.value] if person.who == "user" else spellings(person.value))
     tests = [f"{column} IN ({names})" for column in COLUMNS[person.who]]
-    if person.who == "email_hash":
-        tests = [f"email_hash = {parquet.quote(person.value.lower())}"]
     if visitors:
         tests.append(f"visitor_id IN ({_listed(visitors)})")
     until = f" AND received_time <= make_timestamptz({person.until_us})" if person.until_us else ""
@@ -105,7 +110,29 @@ def erase(
         if not dry_run:
             work.cut(day, cuts, meant, "erased")
         files += [PartErased(cut.part.name, cut.rows) for cut in cuts]
-    return Erased(meant, sum(one.rows for one in files), files)
+    torn = _erase_torn(work, person, dry_run=dry_run)
+    return Erased(meant, sum(one.rows for one in files), files, torn)
+
+
+def _erase_torn(work: PartWork, person: Person, *, dry_run: bool) -> list[str]:
+    """Remove what recovery kept aside of the log, where it names the person; returns the names.
+
+    Those bytes were never acknowledged, or are damaged: they cannot be told apart row by row.
+    """
+    needles = [json_text(value) for value in spellings(person.value)]
+    found = []
+    for path in sorted((work.directory / layout.WAL).glob("torn-*")):
+        data = work.files.read(path)
+        if any(needle in data for needle in needles):
+            found.append(path.name)
+            if not dry_run:
+                work.files.remove(path)
+    return found
+
+
+def json_text(value: str) -> bytes:
+    """`value` as it stands between the quotes of a JSON string."""
+    return _encoder.encode(value)[1:-1]
 
 
 def _listed(values: Sequence[str]) -> str:

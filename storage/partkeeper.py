@@ -64,6 +64,7 @@ class PartKeeper:
         self._next_s = 0.0
         self._failed: dict[date, float] = {}
         self.joins = 0
+        self.rows_expired = 0
         self.failures = 0
 
     def start(self) -> None:
@@ -187,6 +188,7 @@ class PartKeeper:
                 *(one.date, one.parts_before, one.parts_after, one.rows, one.bytes_after),
             )
         for gone in expired:
+            self.rows_expired += gone.rows
             if gone.is_whole:
                 self._on_fewer(gone.parts)
             _log.info("%s: %d rows removed, kept long enough", gone.date, gone.rows)

@@ -62,8 +62,8 @@ class PartWork:
     def __init__(
         self, directory: Path, files: Files, folders: DateFolders, *, free_bytes_min: int = 0
     ) -> None:
-        self._directory = directory
-        self._files = files
+        self.directory = directory
+        self.files = files
         self._folders = folders
         self._free_bytes_min = free_bytes_min
         spill = folders.temporary / "spill"
@@ -78,6 +78,10 @@ class PartWork:
         """The live parts of `day` up to segment `limit`, by number."""
         listed = layout.list_date(self._folders.events, day)
         return [part for part in listed if part.last <= limit]
+
+    def clear(self) -> float:
+        """Remove files that were replaced; seconds until the rest may go, 0 if there is none."""
+        return self._folders.clear()
 
     def is_behind(self, day: date, limit: int) -> bool:
         """Whether `day` has parts above `limit`."""
@@ -132,7 +136,7 @@ class PartWork:
         )
 
     def _need_room(self, size: int) -> None:
-        left = self._files.free_bytes(self._folders.temporary) - _ROOM_FACTOR * size
+        left = self.files.free_bytes(self._folders.temporary) - _ROOM_FACTOR * size
         if left < self._free_bytes_min:
             raise DiskFull("there is not enough room on the disk to join parts")
 
@@ -144,7 +148,7 @@ class PartWork:
             yield new
         finally:
             for path, _ in new:
-                self._files.remove(path)
+                self.files.remove(path)
 
     # --- removing rows
 
@@ -187,4 +191,4 @@ class PartWork:
         self._folders.retire(day)
 
     def _note(self, day: date, reason: Reason, rows: Mapping[Part, list[Rows]]) -> None:
-        removals.remember(self._directory, self._files, day, reason, rows)
+        removals.remember(self.directory, self.files, day, reason, rows)

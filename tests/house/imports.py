@@ -38,7 +38,7 @@ PURE: Final = frozenset(
 
 # Module: where it may be imported, and why nowhere else.
 ONLY_IN: Final[Mapping[str, tuple[frozenset[str], str]]] = {
-    "granian": (frozenset({"collector/service.py"}), "the server is started in one place"),
+    "granian": (frozenset({"collector/supervisor.py"}), "the server is started in one place"),
     "duckdb": (
         frozenset(
             {
@@ -65,6 +65,7 @@ ONLY_IN: Final[Mapping[str, tuple[frozenset[str], str]]] = {
         frozenset(
             {
                 "collector/service.py",
+                "collector/supervisor.py",
                 "collector/logs.py",  # to write log times in UTC
                 "collector/demo.py",  # a client, not the collector
             }
@@ -78,18 +79,21 @@ ONLY_IN: Final[Mapping[str, tuple[frozenset[str], str]]] = {
                 "storage/datefolders.py",  # a lock only
                 "storage/query.py",
                 "collector/cli.py",
+                "collector/cli_lake.py",  # to be told of Ctrl-C
             }
         ),
         "threads live where somebody stops them",
     ),
     "concurrent.futures": (frozenset({"storage/commit.py"}), "see threading"),
-    "multiprocessing": (frozenset({"collector/service.py"}), "see granian"),
+    "multiprocessing": (frozenset({"collector/supervisor.py"}), "see granian"),
     "asyncio": (
         frozenset(
             {
                 "collector/asgi.py",
                 "collector/http.py",
+                "collector/orders.py",
                 "collector/service.py",
+                "storage/byhand.py",
                 "storage/commit.py",
                 "storage/store.py",
             }

@@ -106,7 +106,7 @@ class FaultyFiles(Files):
         self._operate("publish_sync")
         self._created.discard(final)
 
-    def force(self, path: Path) -> None:
+    def force(self, path: Path) -> None:  # noqa: ARG002 (the real one opens it)
         """See Files. What DuckDB wrote is not followed: it is whole."""
         self._operate("force")
 

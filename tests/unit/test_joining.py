@@ -33,9 +33,7 @@ def test_an_open_date_waits_for_enough_parts() -> None:
 
 def test_by_hand_two_are_enough() -> None:
     """Somebody asked: the open date does not wait."""
-    groups = joining.due(
-        _parts(10, 10), is_open=True, parts_min=100, bytes_max=_MAX, by_hand=True
-    )
+    groups = joining.due(_parts(10, 10), is_open=True, parts_min=100, bytes_max=_MAX, by_hand=True)
     assert _ranges(groups) == [(1, 2)]
 
 
