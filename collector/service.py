@@ -121,10 +121,16 @@ class Service:
             now_us=_now_us,
             monotonic_s=time.monotonic,
         )
+        self._begin()
+        _log.info("ready on http://%s:%d", config.server.host, config.server.port)
+        return self._edge
+
+    def _begin(self) -> None:
+        """What goes on beside the requests."""
         self._ticker = self._loop.call_later(_TICK_S, self._tick)
         self._usage_kept = self._loop.create_task(self._keep_usage())
         lake = LakeOrders(self._store, _now_us, NOTHING_ASIDE)
-        folder = config.storage.directory / layout.ORDERS
+        folder = self._config.storage.directory / layout.ORDERS
         self.orders = OrderDesk(folder, self._files, lake.handlers)
         self._orders_done = self._loop.create_task(self.orders.run())
         # What lives as long as the process need not be visited by every collection, and a request
@@ -132,8 +138,6 @@ class Service:
         gc.freeze()
         gc.set_threshold(_GC_THRESHOLD)
         gc.enable()
-        _log.info("ready on http://%s:%d", config.server.host, config.server.port)
-        return self._edge
 
     async def stop(self) -> None:
         """Refuse newcomers, finish what is in flight, put everything into parts, unlock."""

@@ -200,9 +200,7 @@ class Lake:
         for statement in before:
             self._start(statement).rows()
         query = _without_end(last)
-        self._start(
-            f"COPY (\n{query}\n) TO {parquet.quote(output)} ({partlayout.COPY_OPTIONS})"
-        )
+        self._start(f"COPY (\n{query}\n) TO {parquet.quote(output)} ({partlayout.COPY_OPTIONS})")
 
     def _statements(self, sql: str) -> list[str]:
         try:

@@ -174,7 +174,6 @@ BUILT_IN_SERVICE: Final = frozenset(
         "collector.service.Service",
         "collector.sites.Sites",
         "collector.usage.UsageKeeper",
-        "granian.Granian",
         "storage.Store.open",
         "storage.store.Store.open",
     }
