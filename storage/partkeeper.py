@@ -113,15 +113,16 @@ class PartKeeper:
         future = self._thread.submit(look)
         future.add_done_callback(partial(self._call_soon, self._looked))
 
-    def compact(self, work: PartWork, today: date, limit: int) -> list[Joined]:
-        """Join everything now, the open date too; on the thread. Raises as `PartWork.join`."""
-        done = []
-        for day in work.dates():
-            one = work.join(
-                day, is_open=day >= today, limit=limit, parts_min=self._parts_min, by_hand=True
-            )
-            done += [one] if one else []
-        return done
+    def compact(self, work: PartWork, limit: int) -> list[Joined]:
+        """Join all that can be joined, as if every date were closed; on the thread.
+
+        Raises as `PartWork.join`.
+        """
+        joined = (
+            work.join(day, is_open=False, limit=limit, parts_min=self._parts_min)
+            for day in work.dates()
+        )
+        return [one for one in joined if one is not None]
 
     def expire(self, work: PartWork, today: date, limit: int, *, dry_run: bool) -> list[Expired]:
         """Apply retention now; on the thread. Raises as `retention.expire`."""

@@ -51,6 +51,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     keys_max: int = 1_000_000_000
     join_parts_min: int = 100
     retention: Retention = Retention()
+    # Whether joining and retention are done by themselves, and not only when asked for.
+    tends_parts: bool = True
 
 
 class Store:
@@ -259,7 +261,8 @@ class Store:
         self.keys.turn(now_us, self._wal.complete)
         for task in self._key_upkeep.due(now_us, now_s, self._published):
             self._key_thread.put(task)
-        self.part_keeper.tick(now_us, self.settled)
+        if self._settings.tends_parts:
+            self.part_keeper.tick(now_us, self.settled)
 
     @property
     def settled(self) -> int:

@@ -90,7 +90,7 @@ class Harness:
         store = self.store
         assert store is not None
         try:
-            self.loop.run_until_complete(byhand.compact(store, self.now_us))
+            self.loop.run_until_complete(byhand.compact(store))
         except (StorageError, OSError):
             return False
         return True

@@ -302,7 +302,7 @@ def test_numbers_of_runs_are_not_given_again(harness: Harness) -> None:
 
 
 def test_nothing_is_sealed_by_hand_after_a_failed_sync(harness: Harness) -> None:
-    """What a failed sync left in the log is nobody's to publish: joining is refused, not waited for."""
+    """What a failed sync left in the log is nobody's to publish: joining is refused."""
     harness.open()
     assert harness.submit(1)
     harness.files.fail = lambda _n, name: io_error() if name == "sync" else None
