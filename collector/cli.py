@@ -10,6 +10,7 @@ import click
 
 from collector import demo as demonstration
 from collector import keys, render
+from collector.cli_export import export
 from collector.cli_shared import config_option, load, told_plainly
 from collector.config import Config
 from storage import Files, Lake, inspect, layout, recovery
@@ -227,6 +228,9 @@ def demo(path: Path | None, url: str | None, seconds: float, rate: float, key: s
         click.echo(str(demonstration.run(options, config)))
     except demonstration.Unreachable as error:
         raise click.ClickException(str(error)) from None
+
+
+main.add_command(export)
 
 
 def _own_url(config: Config) -> str:

@@ -1,6 +1,6 @@
 """The storage engine: lines in, Parquet and queries out. Knows nothing of HTTP or protocols."""
 
-from storage import inspect, layout, recovery, tail
+from storage import export, inspect, layout, recovery, tail
 from storage.commit import Commit, Receipt
 from storage.errors import (
     Closed,
@@ -42,6 +42,7 @@ __all__ = [
     "Unavailable",
     "day_of",
     "encode",
+    "export",
     "inspect",
     "layout",
     "make_key",

@@ -203,3 +203,31 @@ class Files:
             yield path
         finally:
             shutil.rmtree(path, ignore_errors=True)
+
+    @contextmanager
+    def beside(self, path: Path) -> Iterator[Path]:
+        """A private folder on the file system of `path`, for what will have that name; removed.
+
+        After a kill it stays, with a name that starts with a dot and ends in `.partial`.
+        """
+        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}-", suffix=".partial", dir=path.parent))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def hand_over(self, temporary: Path, final: Path) -> None:
+        """Give what somebody asked for its name: a finished file, or a folder of such.
+
+        An older file, or an empty folder, of that name is replaced. On success it is whole and
+        lasting; before, nothing of it is there.
+        """
+        whole = [*temporary.iterdir(), temporary] if temporary.is_dir() else [temporary]
+        for path in whole:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        temporary.replace(final)
+        self.sync_folder(final.parent)
