@@ -107,7 +107,7 @@ def export(
         since_us=since_us,
         until_us=until_us,
         by=_BY[by],
-        columns=tuple(name.strip() for name in columns.split(",")) if columns else (),
+        columns=tuple(name.strip() for name in columns.split(",")) if columns is not None else (),
         valid_only=not has_all,
     )
     if output is not None and folder is not None:

@@ -210,7 +210,11 @@ class Files:
 
         After a kill it stays, with a name that starts with a dot and ends in `.partial`.
         """
-        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}-", suffix=".partial", dir=path.parent))
+        try:
+            name = tempfile.mkdtemp(prefix=f".{path.name}-", suffix=".partial", dir=path.parent)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(path)) from None
+        folder = Path(name)
         try:
             yield folder
         finally:
