@@ -13,7 +13,7 @@ from tests.house.source import ROOT
 SURFACE = {
     "values": {"COLUMNS"},
     "types": {"Commit"},
-    "modules": {"inspect", "layout", "recovery", "tail"},
+    "modules": {"export", "inspect", "layout", "recovery", "tail"},
     "functions": {"day_of", "encode", "make_key", "make_scope"},
     "errors": {
         "Closed",
