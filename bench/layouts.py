@@ -221,10 +221,13 @@ def _shown(steps: Iterable[_Step], length: int, label: str) -> Iterator[_Step]:
         yield from bar
 
 
-def _markdown(corner: str, header: Sequence[str], lines: Sequence[Line]) -> str:
-    rows = [(corner, *header), *((line.name, *line.cells) for line in lines)]
-    shown = [f"| {' | '.join(row)} |" for row in rows]
-    return "\n".join([shown[0], f"|{' --- |' * len(rows[0])}", *shown[1:]])
+def _tell_header(corner: str, header: Sequence[str]) -> None:
+    click.echo(f"| {corner} | {' | '.join(header)} |\n|{' --- |' * (len(header) + 1)}")
+
+
+def _tell(line: Line) -> None:
+    """A line of a Markdown table, as soon as it is known: all of them take half an hour."""
+    click.echo(f"| {line.name} | {' | '.join(line.cells)} |")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -243,14 +246,15 @@ def main(directory: Path, runs: int, only: str) -> None:
         base, target = work / "base", work / "target"
         made = generate(base, _shape(), _IN_ORDER_OF_RECEIPT, threads=2)
         list(_shown(made, _DAYS, "generating"))
-        lines: list[Line] = []
         chosen = [variant for variant in VARIANTS if only in variant[0]]
+        _tell_header("layout", HEADER)
         for name, how in _shown(chosen, len(chosen), "laying out and asking"):
-            lines.append(_line(base, target, name, how, runs))
+            _tell(_line(base, target, name, how, runs))
             shutil.rmtree(target)
-        click.echo(_markdown("layout", HEADER, lines))
-        header = ("MB in", "seconds", "rows/s", "MB spilled")
-        click.echo("\n" + _markdown("joined", header, _joins(base, target)))
+        click.echo()
+        _tell_header("joined", ("MB in", "seconds", "rows/s", "MB spilled"))
+        for line in _joins(base, target):
+            _tell(line)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 

@@ -10,6 +10,7 @@ import click
 
 from collector import cli_lake, keys, render
 from collector import demo as demonstration
+from collector.cli_export import export
 from collector.cli_shared import config_option, load, told_plainly
 from collector.config import Config
 from storage import Files, Lake, inspect, layout, recovery
@@ -234,5 +235,5 @@ def _own_url(config: Config) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{config.server.port}"
 
 
-for command in (cli_lake.compact, cli_lake.retention, cli_lake.erase):
+for command in (export, cli_lake.compact, cli_lake.retention, cli_lake.erase):
     main.add_command(command)

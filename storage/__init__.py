@@ -1,6 +1,6 @@
 """The storage engine: lines in, Parquet and queries out. Knows nothing of HTTP or protocols."""
 
-from storage import byhand, inspect, layout, recovery, tail
+from storage import byhand, export, inspect, layout, recovery, tail
 from storage.commit import Commit, Receipt
 from storage.erasure import Erased, Person, Who
 from storage.errors import (
@@ -54,6 +54,7 @@ __all__ = [
     "byhand",
     "day_of",
     "encode",
+    "export",
     "inspect",
     "layout",
     "make_key",

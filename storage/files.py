@@ -244,6 +244,34 @@ class Files:
         finally:
             shutil.rmtree(path, ignore_errors=True)
 
+    @contextmanager
+    def beside(self, path: Path) -> Iterator[Path]:
+        """A private folder on the file system of `path`, for what will have that name; removed.
+
+        After a kill it stays, with a name that starts with a dot and ends in `.partial`.
+        """
+        try:
+            name = tempfile.mkdtemp(prefix=f".{path.name}-", suffix=".partial", dir=path.parent)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(path)) from None
+        folder = Path(name)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def hand_over(self, temporary: Path, final: Path) -> None:
+        """Give what somebody asked for its name: a finished file, or a folder of such.
+
+        An older file, or an empty folder, of that name is replaced. On success it is whole and
+        lasting; before, nothing of it is there.
+        """
+        whole = [*temporary.iterdir(), temporary] if temporary.is_dir() else [temporary]
+        for path in whole:
+            Files.force(self, path)
+        temporary.replace(final)
+        self.sync_folder(final.parent)
+
 
 def _exchange(path: bytes, other: bytes) -> None:
     """`renameat2` with RENAME_EXCHANGE; OSError with ENOSYS where there is no such call."""

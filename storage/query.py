@@ -15,7 +15,7 @@ collector. Why each row is seen exactly once:
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from datetime import date
 from pathlib import Path
 from types import TracebackType
@@ -35,8 +35,10 @@ _PAUSES_S: Final = tuple(0.005 * 2**n for n in range(9))
 _MEMORY_MB: Final = 2048
 # DuckDB hands rows over in vectors of this many.
 _ROWS_PER_CHUNK: Final = 2048
+_PROGRESS_S: Final = 0.2
 
 Values = tuple[Any, ...]
+Progress = Callable[[float], None]
 
 
 class QueryError(StorageError):
@@ -201,6 +203,41 @@ class Lake:
             self._start(statement).rows()
         query = _without_end(last)
         self._start(f"COPY (\n{query}\n) TO {parquet.quote(output)} ({partlayout.COPY_OPTIONS})")
+
+    def copy(self, query: str, output: Path, options: str, progress: Progress | None = None) -> int:
+        """Write the rows of `query` to the file `output`, replacing it; returns how many.
+
+        `options` are those of DuckDB's COPY. Begins anew, over newer files, when files have gone
+        meanwhile: what is there in the end are the rows of one moment. `progress` is called from
+        another thread with the share done, from 0 to 1; it may fall back when all begins anew.
+        """
+        with self._told(progress):
+            copied = self._start(f"COPY (\n{query}\n) TO {parquet.quote(output)} ({options})")
+            return int(copied.rows()[0][0])
+
+    @contextmanager
+    def _told(self, progress: Progress | None) -> Iterator[None]:
+        """Have `progress` called while a statement runs."""
+        if progress is None:
+            yield
+            return
+        self._connection.execute("SET enable_progress_bar = true")
+        self._connection.execute("SET enable_progress_bar_print = false")
+        done = threading.Event()
+
+        def tell() -> None:
+            while not done.wait(_PROGRESS_S):
+                percent = self._connection.query_progress()
+                if percent >= 0:  # below: not known yet
+                    progress(percent / 100)
+
+        thread = threading.Thread(target=tell, name="progress")
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
 
     def _statements(self, sql: str) -> list[str]:
         try:

@@ -13,7 +13,7 @@ from tests.house.source import ROOT
 SURFACE = {
     "values": {"COLUMNS"},
     "types": {"Commit", "Who"},
-    "modules": {"byhand", "inspect", "layout", "recovery", "tail"},
+    "modules": {"byhand", "export", "inspect", "layout", "recovery", "tail"},
     "functions": {"day_of", "encode", "make_key", "make_scope", "removed_rows"},
     "errors": {
         "Closed",
