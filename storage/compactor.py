@@ -52,17 +52,19 @@ class Compactor:
         self._check(before, after, output)
         return before[0]
 
-    def without(self, part: Path, condition: str, output: Path) -> int:
-        """Write the rows of `part` that do not meet `condition` to `output`; returns how many.
+    def without(self, part: Path, condition: str, removed: int, output: Path) -> None:
+        """Write the rows of `part` that do not meet `condition` to `output`; `removed` do.
 
         They keep their order, and every value of each is compared. Raises as `join` does.
         """
-        rest = f"{_read([part])} WHERE ({condition}) IS NOT TRUE"
+        source = _read([part])
+        rest = f"{source} WHERE ({condition}) IS NOT TRUE"
         before = self._proof(_COLUMNS, rest)
+        total, _ = self._proof("1", source)
+        if before[0] + removed != total:
+            raise CompactionFailed(f"{part}: {removed} of {total} rows cannot leave {before[0]}")
         self._write(f"SELECT {_COLUMNS} FROM {rest}", output)  # noqa: S608
-        after = self._proof(_COLUMNS, _read([output]))
-        self._check(before, after, output)
-        return before[0]
+        self._check(before, self._proof(_COLUMNS, _read([output])), output)
 
     def count(self, parts: Sequence[Part], condition: str) -> dict[Part, list[Rows]]:
         """The rows of `parts` that meet `condition`: by part, site, protocol, hour and repeat.

@@ -178,7 +178,7 @@ class PartWork:
                 revised = Part(part.date, part.first, part.last, part.revision + 1)
                 output = self._folders.scratch(revised.file_name)
                 new.append((output, revised))
-                self.compactor.without(self._folders.path(part), condition, output)
+                self.compactor.without(self._folders.path(part), condition, cut.rows, output)
             self._note(day, reason, {cut.part: cut.of for cut in cuts})
             self._folders.replace(day, [cut.part for cut in cuts], new)
 

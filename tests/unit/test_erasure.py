@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from storage import Files, Person, erasure, removed_rows
+from storage import Files, Person, erasure, layout, recovery, removed_rows
 from storage.layout import Part
 from tests.support.disk import io_error
 from tests.support.parts import NO_LIMIT, Parts
@@ -146,6 +146,23 @@ def test_interrupted_and_repeated(parts: Parts, operation: str) -> None:
     meant = {n for number in range(1, 5) for n in (10 * number, 10 * number + 1)}
     assert parts.numbers() == sorted(set(every) - meant)
     assert sum(one.of.rows for one in removed_rows(parts.directory.path, Files())) == 8
+
+
+def test_a_crash_between_two_revisions_is_mended(parts: Parts) -> None:
+    """Without exchange both are there for a moment; a start removes the older one."""
+    parts.files.exchanges = False
+    parts.files.fail = lambda _n, name: (
+        io_error() if name == "remove" and parts.listed(_DAYS[0])[0].revision else None
+    )
+    with pytest.raises(OSError, match="error"):
+        _erase(parts, "visitor", _UUID)
+    parts.files.fail = lambda _n, _name: None
+    revised = Part(_DAYS[0], 1, 1, 1)
+    found = layout.list_parts(parts.folders.events)
+    assert {revised, Part(_DAYS[0], 1, 1)} <= set(found)
+    assert revised in layout.live_parts(found)
+    assert Part(_DAYS[0], 1, 1) not in layout.live_parts(found)
+    assert recovery.RemovePart(Part(_DAYS[0], 1, 1)) in recovery.plan([], found)
 
 
 def test_remains_of_the_log_go_as_a_whole(parts: Parts) -> None:

@@ -60,6 +60,8 @@ def test_a_date_is_joined_when_it_closes(made: Any) -> None:
     """After midnight UTC what is left of the day becomes one part, with no event needed."""
     harness = made(join_parts_min=100)
     _flush(harness, 1, 2, 3)
+    harness.advance(20)
+    assert _parts(harness) == [(1, 1), (2, 2), (3, 3)]
     harness.advance(_DAY_S)
     harness.advance(20)
     assert _parts(harness) == [(1, 3)]
@@ -117,10 +119,11 @@ def test_a_failed_join_is_tried_again_after_an_hour(
     assert _parts(harness) == [(1, 1), (2, 2)]
     assert "stay as they are for an hour" in caplog.text
     assert harness.store.part_keeper.failures == 1
+    _flush(harness, 3)
     harness.advance(1_000)
-    assert _parts(harness) == [(1, 1), (2, 2)]
+    assert _parts(harness) == [(1, 1), (2, 2), (3, 3)]
     harness.advance(3_000)
-    assert _parts(harness) == [(1, 2)]
+    assert _parts(harness) == [(1, 3)]
 
 
 def test_stopping_gives_up_and_loses_nothing(made: Any) -> None:
