@@ -35,7 +35,9 @@ from collector.adapters.contract import Response
 from collector.addresses import AddressReader
 from collector.asgi import App, Edge
 from collector.config import Config, Server
+from collector.facts import Facts
 from collector.http import BodyReader
+from collector.marks import Marker
 from collector.metrics import Metrics
 from collector.normalise import Clock
 from collector.origin import request_host
@@ -45,6 +47,7 @@ from collector.quarantine import Quarantine
 from collector.ratelimit import Limiter
 from collector.salt import DailySalt
 from collector.sites import Sites
+from collector.sources import Sources
 from collector.usage import UsageKeeper
 from storage import Files, Locked, Settings, StorageError, Store, layout
 
@@ -83,6 +86,7 @@ class Service:
         self._config = config
         self._files = files or Files()
         self._last_sweep_s = 0.0
+        self._looked: asyncio.Future[None] | None = None
 
     async def start(self) -> Edge:
         """Open the store, build the rest. Raises `StorageError` or OSError."""
@@ -105,16 +109,23 @@ class Service:
             timeout_ms=config.server.body_timeout_ms, monotonic_s=time.monotonic
         )
         access = Access(sites, limiter, monotonic_us=_monotonic_us)
+        self._sources = Sources(config.enrich, self._files)
+        await asyncio.to_thread(self._sources.load)
+        self._facts = Facts(
+            hasher=AddressHasher(),
+            salt=DailySalt(self._store),
+            sources=self._sources,
+            marker=Marker(config.sites, copies_max=config.enrich.replay_copies_max),
+        )
         pipeline = Pipeline(
             access=access,
             store=self._store,
             clock=Clock(config.time),
-            hasher=AddressHasher(),
-            salt=DailySalt(self._store),
+            facts=self._facts,
             metrics=self._metrics,
             now_us=_now_us,
             body_bytes_max=config.server.body_bytes_max,
-            quarantine=Quarantine(self._store).keep,
+            quarantine=Quarantine(self._store, ENDPOINTS).keep,
         )
         self._edge = Edge(
             endpoints=ENDPOINTS,
@@ -195,6 +206,9 @@ class Service:
         if now_s - self._last_sweep_s >= _SWEEP_S:
             self._last_sweep_s = now_s
             self._bodies.sweep()
+            self._facts.forget_past_days(_now_us())
+            if self._looked is None or self._looked.done():
+                self._looked = self._loop.run_in_executor(None, self._sources.look)
 
     async def _keep_usage(self) -> None:
         """Keep monthly usage up to date on disk, and once more when everything is counted.
@@ -233,6 +247,7 @@ class Service:
             "collector_key_rebuilds_total": lambda: store.key_rebuilds,
             "collector_flush_failures_total": lambda: store.flush_failures,
             "collector_disk_free_bytes": lambda: store.health.free_bytes,
+            **self._sources.gauges(_now_us),
         }
         body = self._metrics.render(gauges)
         return Response(200, [(b"content-type", b"text/plain; version=0.0.4; charset=utf-8")], body)

@@ -16,6 +16,7 @@ from storage.files import Files
 from storage.keyindex import ColdKeys, KeyIndex, make_key, make_scope
 from storage.layout import day_of
 from storage.query import Lake, QueryError
+from storage.scans import ScansError, read_scans
 from storage.schema import COLUMNS, Column, Row, encode
 from storage.store import Settings, Store
 
@@ -35,6 +36,7 @@ __all__ = [
     "QueueFull",
     "Receipt",
     "Row",
+    "ScansError",
     "Settings",
     "StorageError",
     "Store",
@@ -46,6 +48,7 @@ __all__ = [
     "layout",
     "make_key",
     "make_scope",
+    "read_scans",
     "recovery",
     "tail",
 ]

@@ -18,6 +18,7 @@ from pathlib import Path
 from storage.errors import Locked
 
 _MODE = 0o640
+_COPY_BYTES = 1024 * 1024
 
 
 class Files:
@@ -180,6 +181,11 @@ class Files:
                 raise
             return self.read_at(descriptor, size, offset)
         return bytes(buffer) if count == size else None
+
+    def copy(self, source: Path, target: Path) -> None:
+        """Copy the bytes of `source` to `target`, which must not be there; not forced to disk."""
+        with source.open("rb") as read, target.open("xb") as written:
+            shutil.copyfileobj(read, written, _COPY_BYTES)
 
     def probe(self, folder: Path) -> None:
         """Find out whether `folder` takes new bytes: write and sync a small file, remove it."""
