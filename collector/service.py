@@ -11,14 +11,12 @@ import gc
 import logging
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable
 from functools import partial
 from multiprocessing import Value
 from multiprocessing.sharedctypes import Synchronized
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -28,7 +26,7 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server.common import AbstractServer
 
-from collector import config_file, logs
+from collector import config_file, logs, preflight
 from collector.access import Access
 from collector.adapters import ENDPOINTS
 from collector.adapters.contract import Response
@@ -49,7 +47,7 @@ from collector.salt import DailySalt
 from collector.sites import Sites
 from collector.sources import Sources
 from collector.usage import UsageKeeper
-from storage import Files, Locked, Settings, StorageError, Store, layout
+from storage import Files, Locked, Settings, StorageError, Store
 
 _log: Final = logging.getLogger("collector")
 
@@ -65,7 +63,6 @@ _SWITCH_S: Final = 0.001
 # Answers that were handed to the server when a stop began still have to reach their sockets.
 _LINGER_S: Final = 0.1
 _FLUSH_TIMEOUT_S: Final = 8.0
-_LOCK_WAIT_S: Final = 2.0
 # A reload starts the new worker before the old one is told to stop.
 _WORKER_LOCK_WAIT_S: Final = 30.0
 _PR_SET_PDEATHSIG: Final = 1
@@ -109,14 +106,7 @@ class Service:
             timeout_ms=config.server.body_timeout_ms, monotonic_s=time.monotonic
         )
         access = Access(sites, limiter, monotonic_us=_monotonic_us)
-        self._sources = Sources(config.enrich, self._files)
-        await asyncio.to_thread(self._sources.load)
-        self._facts = Facts(
-            hasher=AddressHasher(),
-            salt=DailySalt(self._store),
-            sources=self._sources,
-            marker=Marker(config.sites, copies_max=config.enrich.replay_copies_max),
-        )
+        self._facts = await self._make_facts()
         pipeline = Pipeline(
             access=access,
             store=self._store,
@@ -166,6 +156,17 @@ class Service:
         await self._store.close(flush_timeout_s=_FLUSH_TIMEOUT_S)
         gc.unfreeze()
         _log.info("stopped; %d rows stay in the log", self._store.unflushed_rows)
+
+    async def _make_facts(self) -> Facts:
+        enrich = self._config.enrich
+        self._sources = Sources(enrich, self._files)
+        await asyncio.to_thread(self._sources.load)
+        return Facts(
+            hasher=AddressHasher(),
+            salt=DailySalt(self._store),
+            sources=self._sources,
+            marker=Marker(self._config.sites, copies_max=enrich.replay_copies_max),
+        )
 
     async def _open_store(self) -> Store:
         storage = self._config.storage
@@ -262,11 +263,11 @@ def _text(status: int, body: bytes) -> Response:
 
 def serve(config: Config) -> int:
     """Run the collector until it is told to stop; returns the exit code."""
-    problem = _maybe_problem(config)
+    problem = preflight.maybe_problem(config)
     if problem:
         sys.stderr.write(f"collector: {problem}\n")
         return 1
-    config = _with_port(config)
+    config = preflight.with_port(config)
     has_failed: Synchronized[int] = Value("i", 0)
     current = _Current(config)
     server = make_server(config.server)
@@ -294,16 +295,6 @@ def make_server(settings: Server) -> AbstractServer[Any]:
         log_dictconfig=logs.dictionary(settings.log_level),
         respawn_failed_workers=True,
     )
-
-
-def _with_port(config: Config) -> Config:
-    """`config` with a free port where it says 0, so that the log can name it."""
-    if config.server.port:
-        return config
-    with socket.create_server((config.server.host, 0)) as probe:
-        port = probe.getsockname()[1]
-    server = msgspec.structs.replace(config.server, port=port)
-    return msgspec.structs.replace(config, server=server)
 
 
 class _Current:
@@ -355,45 +346,3 @@ def _end_with_parent() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(_EXIT_CODE)
-
-
-def _maybe_problem(config: Config) -> str | None:
-    """Why this collector cannot run, as far as it can be known before a worker is started."""
-    directory = config.storage.directory
-    try:
-        Files().make_folder(directory)
-    except OSError as error:
-        return f"{directory} cannot be used: {error.strerror}"
-    # The worker of a supervisor that was just killed is gone in a moment, and so is its hold.
-    deadline_s = time.monotonic() + _LOCK_WAIT_S
-    while problem := _maybe_taken(directory) or _maybe_listening(config):
-        if time.monotonic() > deadline_s:
-            return problem
-        time.sleep(0.05)
-    return None
-
-
-def _maybe_taken(directory: Path) -> str | None:
-    try:
-        os.close(Files().lock(directory / layout.LOCK))
-    except Locked as error:
-        return str(error)
-    except OSError as error:
-        return f"{directory} cannot be used: {error.strerror}"
-    return None
-
-
-def _maybe_listening(config: Config) -> str | None:
-    """Why the port cannot be had. Granian would share it with another process that it is open to,
-    and every other event would end there.
-    """
-    host, port = config.server.host, config.server.port
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, port))
-            probe.listen()
-    except OSError as error:
-        return f"cannot listen on {host}:{port}: {error.strerror or error}"
-    return None
