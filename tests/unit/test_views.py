@@ -11,7 +11,7 @@ import pytest
 from storage import COLUMNS, Files, Row, layout, views
 from storage.query import Lake
 from tests.support.lake import DataDirectory
-from tests.support.rows import NOW_US
+from tests.support.rows import NOW_US, make_row
 from tests.support.viewing import croct, scanova, scanova_server, select, zenovay
 
 NOW = datetime.fromtimestamp(NOW_US / 1e6, UTC)
