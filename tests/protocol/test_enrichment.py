@@ -291,7 +291,7 @@ def test_users_come_from_tokens_ids_and_identifications(tmp_path):
     ):
         beacon = Croct().event(str(number))
         beacon.body["payload"] = payload
-        beacon.body["originalTime"] = beacon.body["departureTime"] - number
+        beacon.body["originalTime"] = beacon.body["departureTime"] - 100 * number
         sent.append((beacon.path, {**beacon.headers, **header, "X-App-Id": APP_ID}, beacon.body))
     server = ScanovaServer().event("3")
     server.body["user_identifiers"] = {"external_id": "of-back-end"}
