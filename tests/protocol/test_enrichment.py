@@ -305,3 +305,27 @@ def test_users_come_from_tokens_ids_and_identifications(tmp_path):
     assert [row["user_id"] for row in rows_of(tmp_path, *sent)] == [
         *("of-page", "of-token", "of-token", "of-back-end", "of-identify"),
     ]
+
+
+def test_the_salt_goes_with_its_day_without_any_event(tmp_path, monkeypatch):
+    """The running collector removes it; nobody needs to send anything."""
+    clock_us = [1_835_395_199_000_000]  # 2028-02-28T23:59:59Z, before a leap day
+    monkeypatch.setattr(service, "_SWEEP_S", 0.05)
+    monkeypatch.setattr(service, "_now_us", lambda: clock_us[0])
+    state = tmp_path / "data" / "state"
+
+    async def ask() -> None:
+        async with app.running(tmp_path) as collector:
+            path, headers, body = browser()
+            await collector.request("POST", path, headers=headers, body=body, address=ADDRESS)
+            assert [file.name for file in state.glob("salt-*")] == ["salt-2028-02-28"]
+            await asyncio.sleep(0.3)
+            assert list(state.glob("salt-*")) != [], "the day is not over"
+            clock_us[0] += 1_000_000
+            for _ in range(100):
+                if not list(state.glob("salt-*")):
+                    return
+                await asyncio.sleep(0.05)
+            raise AssertionError("the salt of yesterday is still there")
+
+    app.run(ask())

@@ -1,5 +1,7 @@
 """What a user agent tells, and what it costs to ask again."""
 
+import subprocess
+import sys
 import typing
 
 import pytest
@@ -169,6 +171,16 @@ def test_the_parser_is_the_one_in_rust():
     """The one in Python would be 60 times slower, and nobody would notice until a flood."""
     assert type(READER._resolve).__module__ == "ua_parser.regex"
     assert type(READER._resolve.ua).__module__ != "ua_parser.basic"
+
+
+def test_without_the_parser_in_rust_nothing_starts():
+    """The import fails, and with it the collector, in words that name what is missing."""
+    code = "import sys; sys.modules['ua_parser_rs'] = None; import collector.service"
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 1
+    assert "ua_parser_rs" in ended.stderr.splitlines()[-1]
 
 
 # --- hints
