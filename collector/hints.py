@@ -16,8 +16,8 @@ import msgspec
 _BRANDS: Final = b"sec-ch-ua"
 _MOBILE: Final = b"sec-ch-ua-mobile"
 _PLATFORM: Final = b"sec-ch-ua-platform"
-# Browsers send about 100 bytes; what is read is remembered beside the agent.
-_FIELD_BYTES_MAX: Final = 512
+# Of all three; browsers send about 120. What is read is remembered, so it must be small.
+_FIELDS_BYTES_MAX: Final = 1_024
 _BRANDS_MAX: Final = 16
 
 _STRING: Final = r'"((?:[ !#-\[\]-~]|\\["\\])*+)"'
@@ -68,13 +68,15 @@ class Hints(msgspec.Struct, frozen=True):
 
 
 def read(headers: Mapping[bytes, bytes]) -> Hints | None:
-    """The hints of a request, whose `headers` have lower-case names; None where there are none."""
-    brands = headers.get(_BRANDS)
-    mobile = headers.get(_MOBILE)
-    platform = headers.get(_PLATFORM)
-    if brands is None and mobile is None and platform is None:
+    """The hints of a request, whose `headers` have lower-case names; None without any of use."""
+    brands = headers.get(_BRANDS, b"")
+    mobile = headers.get(_MOBILE, b"")
+    platform = headers.get(_PLATFORM, b"")
+    if not (brands or mobile or platform):
         return None
-    return _parse_cached(brands or b"", mobile or b"", platform or b"")
+    if len(brands) + len(mobile) + len(platform) > _FIELDS_BYTES_MAX:
+        return None
+    return _parse_cached(brands, mobile, platform)
 
 
 def parse(brands: bytes, mobile: bytes, platform: bytes) -> Hints:
@@ -93,7 +95,7 @@ _parse_cached: Final = lru_cache(maxsize=512)(parse)
 
 
 def _text(field: bytes) -> str:
-    return field.decode("latin-1").strip(" ") if len(field) <= _FIELD_BYTES_MAX else ""
+    return field.decode("latin-1").strip(" ")
 
 
 def _unescaped(text: str) -> str:

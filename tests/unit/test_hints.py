@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from collector import hints
 from collector.hints import BRAND_FAMILIES, PLATFORM_FAMILIES, Hints, parse, read
 
 
@@ -37,7 +38,6 @@ def test_brands_are_found_beside_grease(text, family):
         *('"Brave",', "Brave", '"Brave" "x"', '"Brave', 'Brave"', '"Brave";V="1"', "'Brave'"),
         *('"Brave";v="', '("Brave")', '"Brave";v=,"x"', '"Br\\ave"', '"Brave\x7f"', "", ","),
         ", ".join(['"Brave"'] * 17),
-        '"Brave", "' + "x" * 600 + '"',
     ],
 )
 def test_a_list_that_breaks_the_syntax_is_ignored(text):
@@ -92,3 +92,13 @@ def test_no_field_gives_no_hints():
     assert read({b"user-agent": b"x"}) is None
     assert read({b"sec-ch-ua-mobile": b"?1"}) == Hints(mobile=True)
     assert read({b"sec-ch-ua-platform": b"no"}) == Hints()
+    assert read({b"sec-ch-ua": b""}) is None
+
+
+def test_long_fields_are_neither_read_nor_remembered():
+    """Else what is remembered would be as large as a client likes."""
+    remembered = hints._parse_cached.cache_info().currsize
+    long = b'"Brave", "' + b"x" * 1_024 + b'"'
+    assert read({b"sec-ch-ua": long}) is None
+    assert read({b"sec-ch-ua": b'"Brave"', b"sec-ch-ua-mobile": b"?1" + b" " * 1_024}) is None
+    assert hints._parse_cached.cache_info().currsize == remembered
