@@ -16,6 +16,7 @@ import click
 
 from bench import history
 from bench.corpus import Account, Traffic
+from bench.enrich import enrich
 from bench.figures import Figure, table
 from bench.fleet import LoadFailed
 from bench.flush import flush
@@ -35,6 +36,7 @@ _MEASUREMENTS: Final[dict[str, tuple[str, Callable[[Options], list[Figure]]]]] =
     "batches-100": ("Zenovay events, 100 per request", lambda o: batches(100, o)),
     "batches-1000": ("Zenovay events, 1,000 per request", lambda o: batches(1_000, o)),
     "inprocess": ("processor time per event, no HTTP", inprocess),
+    "enrich": ("what agents, places and marks add to an event", enrich),
     "refusals": ("processor time of a refusal", refusals),
     "limits": ("memory and pauses under very many addresses", limits),
     "flush": ("rows from the log to Parquet", flush),

@@ -8,12 +8,12 @@ from typing import Literal
 
 import click
 
-from collector import cli_lake, keys, render
+from collector import cli_lake, config_file, keys, render
 from collector import demo as demonstration
 from collector.cli_export import export
-from collector.cli_shared import config_option, load, told_plainly
+from collector.cli_shared import EXIT_FAULTY, config_option, load, told_plainly
 from collector.config import Config
-from storage import Files, Lake, inspect, layout, recovery
+from storage import Files, Lake, StorageError, inspect, layout, read_scans, recovery
 from storage import tail as log_tail
 
 
@@ -46,6 +46,12 @@ def check(path: Path | None) -> None:
     """Validate the configuration; exit code 2 and one line per fault if it is wrong."""
     config = load(path)
     name = config.path or "built-in example values"
+    if config.enrich.scan_sessions:
+        try:
+            read_scans(Path(config.enrich.scan_sessions))
+        except (StorageError, OSError) as error:
+            click.echo(config_file.Fault(str(name), "enrich.scan_sessions", str(error)), err=True)
+            sys.exit(EXIT_FAULTY)
     click.echo(f"{name}: ok, {len(config.sites)} site(s), {len(config.keys)} key(s)")
 
 

@@ -12,7 +12,7 @@ from collector import config_file
 from collector.config import Config
 from storage import StorageError
 
-_EXIT_FAULTY: Final = 2
+EXIT_FAULTY: Final = 2
 
 config_option: Final = click.option(
     "--config",
@@ -29,7 +29,7 @@ def load(path: Path | None) -> Config:
     except config_file.ConfigError as error:
         for fault in error.faults:
             click.echo(str(fault), err=True)
-        sys.exit(_EXIT_FAULTY)
+        sys.exit(EXIT_FAULTY)
 
 
 @contextlib.contextmanager

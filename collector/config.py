@@ -31,7 +31,13 @@ Network = Annotated[str, Meta(extra={"kind": "network"})]
 DomainPattern = Annotated[str, Meta(extra={"kind": "domain_pattern"})]
 # A file that must exist when the setting is not empty; absolute once read.
 FilePath = Annotated[str, Meta(extra={"kind": "file"})]
+MmdbPath = Annotated[str, Meta(extra={"kind": "mmdb"})]
 PublicKeyPem = Annotated[str, Meta(extra={"kind": "public_key_pem"})]
+
+
+FraudRule = Literal[
+    "crawler", "headless", "webdriver", "http_client", "impossible_time", "replay_storm"
+]
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,8 +113,12 @@ class Tier(msgspec.Struct, frozen=True, kw_only=True):
 class Enrich(msgspec.Struct, frozen=True, kw_only=True):
     """Sources of what the client did not say."""
 
-    geo_database: FilePath = ""
+    geo_database: MmdbPath = ""
+    # Without a database: the country in which the address is registered.
+    country_fallback: bool = True
     scan_sessions: FilePath = ""
+    # Clients are told to try 5 times; beyond this many repeats of one event it is a storm. 0: off.
+    replay_copies_max: Allowance = 10
 
 
 class Time(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,6 +150,9 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     honour_gpc: bool = False
     # -1: as storage.retention_days; 0: for ever.
     retention_days: Annotated[int, Meta(ge=-1, le=36_500)] = -1
+    # Which of our own rules set is_fraud (collector/marks.py). Browser tests and scripts are not
+    # fraud by themselves, so headless browsers and HTTP libraries are left out.
+    fraud_rules: tuple[FraudRule, ...] = ("crawler", "impossible_time", "replay_storm")
     tracking_code: Name = ""
     croct_app_id: Uuid = ""
     croct_require_signed_tokens: bool = False

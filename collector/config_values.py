@@ -22,7 +22,9 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
+from collector.geo import open_database
 from collector.origin import host_name
+from collector.watched import Unusable
 
 _UUID: Final = re.compile(
     r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{32}",
@@ -135,6 +137,18 @@ def file(text: str, folder: Path) -> str:
     return path
 
 
+def mmdb(text: str, folder: Path) -> str:
+    """A MaxMind DB file; absolute once read."""
+    path = file(text, folder)
+    try:
+        open_database(Path(path))
+    except Unusable as error:
+        raise BadValue(f"names a file that cannot be used: {error}") from None
+    except OSError as error:
+        raise BadValue(f"names a file that cannot be read: {error.strerror}") from None
+    return path
+
+
 def directory(text: str, folder: Path) -> Path:
     """A folder, made at start when it is missing; absolute once read."""
     if not text:
@@ -170,6 +184,7 @@ KINDS: Final[dict[str, Callable[[str, Path], str]]] = {
     "network": network,
     "domain_pattern": domain_pattern,
     "file": file,
+    "mmdb": mmdb,
     "public_key_pem": public_key_pem,
 }
 

@@ -28,12 +28,14 @@ class Event(msgspec.Struct, kw_only=True):
     `departure_us` is set when the protocol stamps each sending attempt with the client's clock, so
     that a wrong clock can be corrected.
     `client_address` is an address that the sender reported in the body; it is hashed, never kept.
+    `webdriver`: the page says that a program drives its browser (`navigator.webdriver`).
     """
 
     row: Row
     identity: bytes | None = None
     departure_us: int | None = None
     client_address: str | None = None
+    webdriver: bool = False
 
 
 class Verdict(IntEnum):

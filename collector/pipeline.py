@@ -7,7 +7,7 @@ Invariants:
 3. Between looking keys up and putting them in flight there is no await.
 4. Every event of a request that was read is counted exactly once: accepted, duplicate, rejected or
    dropped.
-5. Nothing that could be personal reaches a row without having passed `privacy`.
+5. Nothing that could be personal reaches a row without having passed `privacy` (`facts`).
 """
 
 import logging
@@ -22,10 +22,10 @@ from collector.adapters.contract import Budget, Endpoint, Request, Response
 from collector.config import Site
 from collector.dedup import Dedup
 from collector.event import Batch, Event, Outcome, Verdict
-from collector.ids import uuid7
+from collector.facts import Facts
 from collector.metrics import Metrics
 from collector.normalise import Clock
-from collector.privacy import AddressHasher, apply, gpc_sent
+from collector.privacy import gpc_sent
 from collector.refusal import (
     INVALID_PAYLOAD,
     MALFORMED_BODY,
@@ -36,7 +36,6 @@ from collector.refusal import (
     Kind,
     Refusal,
 )
-from collector.salt import DailySalt
 from storage import (
     Closed,
     QueueFull,
@@ -46,8 +45,6 @@ from storage import (
     Store,
     Unavailable,
     encode,
-    make_key,
-    make_scope,
 )
 
 ReadBody = Callable[[int], Awaitable[bytes | Refusal]]
@@ -55,7 +52,6 @@ ReadBody = Callable[[int], Awaitable[bytes | Refusal]]
 _log: Final = logging.getLogger("collector")
 _LEVELS: Final = {"debug": logging.DEBUG, "warning": logging.WARNING}
 _UNKNOWN_SITE: Final = "unknown"
-_DAY_US: Final = 24 * 3600 * 1_000_000
 _ANSWERS_MAX: Final = 1_024
 # A full queue drains in well under a second; a full or failing disk takes an operator.
 _RETRY_AFTER_S: Final = {QUEUE_FULL: 1, STORAGE_UNAVAILABLE: 10, SHUTTING_DOWN: 5}
@@ -70,8 +66,7 @@ class Pipeline:
         access: Access,
         store: Store,
         clock: Clock,
-        hasher: AddressHasher,
-        salt: DailySalt,
+        facts: Facts,
         metrics: Metrics,
         now_us: Callable[[], int],
         body_bytes_max: int,
@@ -80,14 +75,12 @@ class Pipeline:
         self._access = access
         self._store = store
         self._clock = clock
-        self._hasher = hasher
-        self._salt = salt
+        self._facts = facts
         self._metrics = metrics
         self._now_us = now_us
         self._body_bytes_max = body_bytes_max
         self._quarantine = quarantine
         self._dedup = Dedup(store.keys, store.warm)
-        self._scopes: dict[tuple[str, str], bytes] = {}  # as many as sites times protocols
         self._answers: dict[tuple[str, str, str, int], Response] = {}
 
     def admit(self, endpoint: Endpoint, request: Request, address: str) -> Caller | Response:
@@ -191,31 +184,8 @@ class Pipeline:
     ) -> "list[Outcome] | Refusal":
         """Look up, encode, commit; the outcome of each item, or why none could be stored."""
         now_us = request.now_us
-        is_gpc = gpc_sent(request.headers)
-        key_id = caller.key.name if caller.key else None
-        hashes: dict[str | None, str] = {}  # a batch has one address, or few
-        keys: list[bytes | None] = []
-        rows: list[Row] = []
-        for item, site in zip(batch.items, sites, strict=True):
-            if site is None or isinstance(item, Refusal):
-                continue
-            row = item.row
-            row.site_id = site.id
-            row.key_id = key_id
-            if not row.event_id:
-                row.event_id = uuid7(now_us)
-            client = item.client_address if row.source == "server" else caller.address
-            ip_hash = hashes.get(client)
-            if ip_hash is None:
-                ip_hash = hashes[client] = self._hash(client, now_us)
-            row.ip_hash = ip_hash
-            key = None
-            if item.identity is not None:
-                key = make_key(self._scope(endpoint, site), item.identity)
-                row.dedup_key = key.hex()
-            apply(row, gpc=is_gpc, honour_gpc=site.honour_gpc)
-            keys.append(key)
-            rows.append(row)
+        done = self._facts.complete(endpoint.protocol, request, caller, batch.items, sites)
+        rows, keys = done.rows, done.keys
         if not rows:
             return list(batch.items)  # type: ignore[arg-type]  # refusals only
         verdicts = await self._verdicts(keys, now_us)
@@ -243,17 +213,6 @@ class Pipeline:
             return _unavailable(error)
         return found
 
-    def _hash(self, client: str | None, now_us: int) -> str:
-        return self._hasher.hash(client, now_us // _DAY_US, self._salt.of(now_us))
-
-    def _scope(self, endpoint: Endpoint, site: Site) -> bytes:
-        """Within what an identity of this endpoint means something: protocol and site."""
-        names = (endpoint.protocol, site.id)
-        scope = self._scopes.get(names)
-        if scope is None:
-            scope = self._scopes[names] = make_scope(*(name.encode() for name in names))
-        return scope
-
     async def _commit(
         self,
         endpoint: Endpoint,
@@ -270,8 +229,7 @@ class Pipeline:
         ]
         if True in verdicts:
             if endpoint.stores_duplicates:
-                for row, is_repeat in zip(rows, verdicts, strict=True):
-                    row.is_duplicate = int(is_repeat)
+                self._facts.mark_repeats(rows, keys, verdicts)
             else:
                 rows = [row for row, is_repeat in zip(rows, verdicts, strict=True) if not is_repeat]
                 if not rows:

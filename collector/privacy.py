@@ -79,6 +79,11 @@ class AddressHasher:
         digest.update(_canonical(address).encode("utf-8", "surrogatepass"))
         return digest.hexdigest()
 
+    def forget(self) -> None:
+        """Have nothing left of the salt that was used last."""
+        self._prepared = None
+        self._salted = hashlib.sha256()
+
 
 # The one spelling of an IPv4 address, without the cost of parsing it.
 _IPV4: Final = re.compile(r"(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)")

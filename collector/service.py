@@ -20,8 +20,10 @@ from collector.adapters.contract import Response
 from collector.addresses import AddressReader
 from collector.asgi import App, Edge
 from collector.config import Config
+from collector.facts import Facts
 from collector.http import BodyReader
 from collector.lakeorders import NOTHING_ASIDE, LakeOrders
+from collector.marks import Marker
 from collector.metrics import Metrics
 from collector.normalise import Clock
 from collector.orders import Arguments, OrderDesk, Tell
@@ -32,6 +34,7 @@ from collector.quarantine import Quarantine
 from collector.ratelimit import Limiter
 from collector.salt import DailySalt
 from collector.sites import Sites
+from collector.sources import Sources
 from collector.usage import UsageKeeper
 from storage import Files, Locked, Retention, Settings, StorageError, Store, layout
 
@@ -68,6 +71,7 @@ class Service:
         # Else it is there for one order, and does nothing that it is not told to do.
         self._serves = serves
         self._last_sweep_s = 0.0
+        self._looked: asyncio.Future[None] | None = None
 
     async def start(self) -> Edge:
         """Open the store, build the rest. Raises `StorageError` or OSError."""
@@ -90,16 +94,16 @@ class Service:
             timeout_ms=config.server.body_timeout_ms, monotonic_s=time.monotonic
         )
         access = Access(sites, limiter, monotonic_us=_monotonic_us)
+        self._facts = await self._make_facts()
         pipeline = Pipeline(
             access=access,
             store=self._store,
             clock=Clock(config.time),
-            hasher=AddressHasher(),
-            salt=DailySalt(self._store),
+            facts=self._facts,
             metrics=self._metrics,
             now_us=_now_us,
             body_bytes_max=config.server.body_bytes_max,
-            quarantine=Quarantine(self._store).keep,
+            quarantine=Quarantine(self._store, ENDPOINTS).keep,
         )
         self._edge = Edge(
             endpoints=ENDPOINTS,
@@ -151,6 +155,17 @@ class Service:
         gc.unfreeze()
         _log.info("stopped; %d rows stay in the log", self._store.unflushed_rows)
 
+    async def _make_facts(self) -> Facts:
+        enrich = self._config.enrich
+        self._sources = Sources(enrich, self._files)
+        await asyncio.to_thread(self._sources.load)
+        return Facts(
+            hasher=AddressHasher(),
+            salt=DailySalt(self._store),
+            sources=self._sources,
+            marker=Marker(self._config.sites, copies_max=enrich.replay_copies_max),
+        )
+
     async def _open_store(self) -> Store:
         storage = self._config.storage
         settings = Settings(
@@ -196,6 +211,9 @@ class Service:
         if now_s - self._last_sweep_s >= _SWEEP_S:
             self._last_sweep_s = now_s
             self._bodies.sweep()
+            self._facts.forget_past_days(_now_us())
+            if self._looked is None or self._looked.done():
+                self._looked = self._loop.run_in_executor(None, self._sources.look)
 
     async def _keep_usage(self) -> None:
         """Keep monthly usage up to date on disk, and once more when everything is counted.
@@ -237,6 +255,7 @@ class Service:
             "collector_join_failures_total": lambda: store.part_keeper.failures,
             "collector_rows_expired_total": lambda: store.part_keeper.rows_expired,
             "collector_disk_free_bytes": lambda: store.health.free_bytes,
+            **self._sources.gauges(_now_us),
         }
         body = self._metrics.render(gauges)
         return Response(200, [(b"content-type", b"text/plain; version=0.0.4; charset=utf-8")], body)

@@ -8,13 +8,10 @@ import ctypes
 import logging
 import os
 import signal
-import socket
 import sys
-import time
 from functools import partial
 from multiprocessing import Value
 from multiprocessing.sharedctypes import Synchronized
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -24,27 +21,26 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server.common import AbstractServer
 
-from collector import config_file, logs
+from collector import config_file, logs, preflight
 from collector.asgi import App
 from collector.config import Config, Server
 from collector.service import END_CODE, make_app
-from storage import Files, Locked, StorageError, layout
+from storage import StorageError
 
 _log: Final = logging.getLogger("collector")
 
 # How long the event loop may wait until a thread lets go of the interpreter's lock; usual: 5 ms.
 _SWITCH_S: Final = 0.001
-_LOCK_WAIT_S: Final = 2.0
 _PR_SET_PDEATHSIG: Final = 1
 
 
 def serve(config: Config) -> int:
     """Run the collector until it is told to stop; returns the exit code."""
-    problem = _maybe_problem(config)
+    problem = preflight.maybe_problem(config)
     if problem:
         sys.stderr.write(f"collector: {problem}\n")
         return 1
-    config = _with_port(config)
+    config = preflight.with_port(config)
     has_failed: Synchronized[int] = Value("i", 0)
     current = _Current(config)
     server = make_server(config.server)
@@ -72,16 +68,6 @@ def make_server(settings: Server) -> AbstractServer[Any]:
         log_dictconfig=logs.dictionary(settings.log_level),
         respawn_failed_workers=True,
     )
-
-
-def _with_port(config: Config) -> Config:
-    """`config` with a free port where it says 0, so that the log can name it."""
-    if config.server.port:
-        return config
-    with socket.create_server((config.server.host, 0)) as probe:
-        port = probe.getsockname()[1]
-    server = msgspec.structs.replace(config.server, port=port)
-    return msgspec.structs.replace(config, server=server)
 
 
 class _Current:
@@ -133,45 +119,3 @@ def _end_with_parent() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(END_CODE)
-
-
-def _maybe_problem(config: Config) -> str | None:
-    """Why this collector cannot run, as far as it can be known before a worker is started."""
-    directory = config.storage.directory
-    try:
-        Files().make_folder(directory)
-    except OSError as error:
-        return f"{directory} cannot be used: {error.strerror}"
-    # The worker of a supervisor that was just killed is gone in a moment, and so is its hold.
-    deadline_s = time.monotonic() + _LOCK_WAIT_S
-    while problem := _maybe_taken(directory) or _maybe_listening(config):
-        if time.monotonic() > deadline_s:
-            return problem
-        time.sleep(0.05)
-    return None
-
-
-def _maybe_taken(directory: Path) -> str | None:
-    try:
-        os.close(Files().lock(directory / layout.LOCK))
-    except Locked as error:
-        return str(error)
-    except OSError as error:
-        return f"{directory} cannot be used: {error.strerror}"
-    return None
-
-
-def _maybe_listening(config: Config) -> str | None:
-    """Why the port cannot be had. Granian would share it with another process that it is open to,
-    and every other event would end there.
-    """
-    host, port = config.server.host, config.server.port
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, port))
-            probe.listen()
-    except OSError as error:
-        return f"cannot listen on {host}:{port}: {error.strerror or error}"
-    return None

@@ -20,6 +20,7 @@ from storage.partwork import Joined
 from storage.query import Lake, QueryError
 from storage.removals import Removed, removed_rows
 from storage.retention import Expired, Retention
+from storage.scans import ScansError, read_scans
 from storage.schema import COLUMNS, Column, Row, encode
 from storage.store import Settings, Store
 
@@ -45,6 +46,7 @@ __all__ = [
     "Removed",
     "Retention",
     "Row",
+    "ScansError",
     "Settings",
     "StorageError",
     "Store",
@@ -59,6 +61,7 @@ __all__ = [
     "layout",
     "make_key",
     "make_scope",
+    "read_scans",
     "recovery",
     "removed_rows",
     "tail",

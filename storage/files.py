@@ -29,6 +29,7 @@ _RENAMEAT2: Final = {"x86_64": 316, "aarch64": 276}
 CANNOT: Final = frozenset(
     {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EXDEV, errno.EPERM, errno.EMLINK}
 )
+_COPY_BYTES = 1024 * 1024
 
 
 class Files:
@@ -220,6 +221,11 @@ class Files:
                 raise
             return self.read_at(descriptor, size, offset)
         return bytes(buffer) if count == size else None
+
+    def copy(self, source: Path, target: Path) -> None:
+        """Copy the bytes of `source` to `target`, which must not be there; not forced to disk."""
+        with source.open("rb") as read, target.open("xb") as written:
+            shutil.copyfileobj(read, written, _COPY_BYTES)
 
     def probe(self, folder: Path) -> None:
         """Find out whether `folder` takes new bytes: write and sync a small file, remove it."""

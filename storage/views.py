@@ -190,23 +190,95 @@ _OF_THE_FIRST: Final = (
 )
 _FIRST_COLUMNS: Final = ",\n".join(f"    opening.{name} AS first_{name}" for name in _OF_THE_FIRST)
 
+# One code per scan session, from whichever of its rows knows it: the table of scan sessions may
+# have come later than the first of them.
+_CODES: Final = """\
+    SELECT site_id, scan_session_id, min(qr_code_id) AS qr_code_id
+    FROM valid_events
+    WHERE qr_code_id IS NOT NULL AND scan_session_id IS NOT NULL
+    GROUP BY site_id, scan_session_id"""
+
 _SCAN_CONVERSIONS: Final = f"""\
 WITH openings AS (
-    SELECT site_id, scan_session_id, qr_code_id, {", ".join(_OF_THE_FIRST)}
+    SELECT site_id, scan_session_id, {", ".join(_OF_THE_FIRST)}
     FROM valid_events
     WHERE source = 'browser' AND scan_session_id IS NOT NULL
     QUALIFY row_number() OVER (
         PARTITION BY site_id, scan_session_id ORDER BY {_IN_ORDER}
     ) = 1
+),
+codes AS (
+{_CODES}
 )
 SELECT
-    conversion.* REPLACE (coalesce(conversion.qr_code_id, opening.qr_code_id) AS qr_code_id),
+    conversion.* REPLACE (coalesce(conversion.qr_code_id, code.qr_code_id) AS qr_code_id),
 {_FIRST_COLUMNS}
 FROM valid_events AS conversion
 LEFT JOIN openings AS opening
     ON opening.site_id = conversion.site_id
     AND opening.scan_session_id = conversion.scan_session_id
+LEFT JOIN codes AS code
+    ON code.site_id = conversion.site_id
+    AND code.scan_session_id = conversion.scan_session_id
 WHERE conversion.source = 'server' AND conversion.scan_session_id IS NOT NULL"""
+
+_IDENTITIES: Final = """\
+SELECT
+    site_id,
+    visitor_id,
+    user_id,
+    min(event_time) AS first_seen,
+    max(event_time) AS last_seen
+FROM valid_events
+WHERE visitor_id IS NOT NULL AND user_id IS NOT NULL
+GROUP BY site_id, visitor_id, user_id"""
+
+# A device may pass from one user to another. So an event belongs to whom the visitor was last known
+# to be; what came before anybody was known, to the first; what comes after a sign-out, to nobody.
+# Who denies, has not decided yet, or sends the GPC signal is not made known by what others sent.
+# An empty text stands for nobody, because arg_max passes NULL over.
+_STITCHED_EVENTS: Final = f"""\
+WITH identifications AS (
+    SELECT
+        site_id,
+        visitor_id,
+        event_time,
+        arg_max(
+            CASE event_type WHEN 'userSignedOut' THEN '' ELSE user_id END,
+            (received_time, event_id)
+        ) AS user_id
+    FROM valid_events
+    WHERE visitor_id IS NOT NULL AND user_id IS NOT NULL
+    GROUP BY site_id, visitor_id, event_time
+),
+firsts AS (
+    SELECT site_id, visitor_id, arg_min(user_id, event_time) AS user_id
+    FROM identifications
+    WHERE user_id <> ''
+    GROUP BY site_id, visitor_id
+),
+codes AS (
+{_CODES}
+)
+SELECT
+    event.* REPLACE (
+        CASE
+            WHEN event.user_id IS NOT NULL THEN event.user_id
+            WHEN event.consent IN ('denied', 'pending') THEN NULL
+            WHEN list_contains(event.flags, 'gpc') THEN NULL
+            ELSE nullif(coalesce(known.user_id, initial.user_id), '')
+        END AS user_id,
+        coalesce(event.qr_code_id, code.qr_code_id) AS qr_code_id
+    )
+FROM valid_events AS event
+ASOF LEFT JOIN identifications AS known
+    ON known.site_id = event.site_id
+    AND known.visitor_id = event.visitor_id
+    AND known.event_time <= event.event_time
+LEFT JOIN firsts AS initial
+    ON initial.site_id = event.site_id AND initial.visitor_id = event.visitor_id
+LEFT JOIN codes AS code
+    ON code.site_id = event.site_id AND code.scan_session_id = event.scan_session_id"""
 
 
 # No methods: see storage/query.py, at `Listing`.
@@ -229,6 +301,8 @@ VIEWS: Final = (
     View("goal_completions", _GOAL_COMPLETIONS, "goals reached"),
     View("payment_events", _PAYMENT_EVENTS, "purchases and orders"),
     View("scan_conversions", _SCAN_CONVERSIONS, "server events that a QR scan led to"),
+    View("identities", _IDENTITIES, "one row per site, visitor and user that were seen together"),
+    View("stitched_events", _STITCHED_EVENTS, "valid events with the user that their visitor is"),
 )
 
 

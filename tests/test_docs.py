@@ -61,6 +61,8 @@ def _as_written(field: mi.Field) -> str:
         return f"`{str(value).lower()}`"
     if isinstance(value, int):
         return f"`{value}`"
+    if isinstance(value, tuple) and value:
+        return f"`{json.dumps(value)}`"
     return "`[]`" if value in ((), frozenset()) else f'`"{value}"`'
 
 

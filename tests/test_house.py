@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 import storage
-from collector.config import Config, Key, Limits, Server, Site, Storage
+from collector.config import Config, Enrich, Key, Limits, Server, Site, Storage
 from tests.house import calls, imports, shape, words
 from tests.house.source import ROOT, Fault, Module, modules, stale, tracked
 
@@ -58,7 +58,7 @@ def _tell(faults: Iterable[object]) -> None:
 @cache
 def settings() -> frozenset[str]:
     """The names of all settings."""
-    tables = (Config, Server, Storage, Limits, Site, Key)
+    tables = (Config, Server, Storage, Limits, Enrich, Site, Key)
     return frozenset(field.name for table in tables for field in msgspec.structs.fields(table))
 
 
@@ -67,7 +67,7 @@ def declared() -> frozenset[str]:
     """Import names of the dependencies in pyproject.toml."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     names = {name.split(">")[0].split("[")[0].strip() for name in project["dependencies"]}
-    return frozenset(names - {"pyjwt"} | {"jwt"})
+    return frozenset(name.replace("-", "_") for name in names - {"pyjwt"} | {"jwt"})
 
 
 OF_THE_PRODUCT: list[Callable[[Module], Iterator[Fault]]] = [

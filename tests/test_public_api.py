@@ -14,7 +14,7 @@ SURFACE = {
     "values": {"COLUMNS"},
     "types": {"Commit", "Who"},
     "modules": {"byhand", "export", "inspect", "layout", "recovery", "tail"},
-    "functions": {"day_of", "encode", "make_key", "make_scope", "removed_rows"},
+    "functions": {"day_of", "encode", "make_key", "make_scope", "read_scans", "removed_rows"},
     "errors": {
         "Closed",
         "Corruption",
@@ -22,6 +22,7 @@ SURFACE = {
         "Locked",
         "QueryError",
         "QueueFull",
+        "ScansError",
         "StorageError",
         "SyncFailed",
         "Unavailable",

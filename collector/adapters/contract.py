@@ -109,6 +109,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     `refusals_vary` False: what `refuse` answers depends on the refusal alone, so that an answer
     can be kept and given again.
     `check` is called with the authorised site and may replace items of the batch by refusals.
+    `address_member`: the member of a body, at any depth, in which a sender reports the address of
+    its visitor; "" where the protocol has none.
     `body_bytes_max` 0: the server's own limit. `wants_request_id`: `Request.id` is filled in.
     """
 
@@ -125,6 +127,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     respond: Respond
     refuse: Refuse
     check: Check | None = None
+    address_member: str = ""
     body_bytes_max: int = 0
     wants_request_id: bool = False
     refusals_vary: bool = True

@@ -6,6 +6,7 @@ not look anything up.
 """
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -249,7 +250,20 @@ def _event(
             canonical,
         )
     )
-    return Event(row=row, identity=identity, departure_us=departure_ms * 1_000)
+    return Event(
+        row=row,
+        identity=identity,
+        departure_us=departure_ms * 1_000,
+        webdriver=_says_webdriver(beacon.context.metadata or {}),
+    )
+
+
+def _says_webdriver(metadata: Mapping[str, str]) -> bool:
+    """Whether a page put `navigator.webdriver` into its metadata; the SDK adds a prefix to names.
+
+    The vendor knows no such entry: it is ours.
+    """
+    return any(metadata.get(name) == "true" for name in ("webdriver", "custom_webdriver"))
 
 
 def _fill_from_payload(row: Row, payload: AnyPayload) -> None:

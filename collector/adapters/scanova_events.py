@@ -40,6 +40,8 @@ class _Device(msgspec.Struct, gc=False):
     screen_width: _Pixels = None
     screen_height: _Pixels = None
     language: _Text = None
+    # Ours: what the page reads in navigator.webdriver. Of any other type it says nothing.
+    webdriver: msgspec.Raw = _NULL
 
 
 class _ConversionValue(msgspec.Struct, gc=False):
@@ -185,7 +187,8 @@ def judge_browser(item: BrowserItem, sender: Sender) -> Event | Refusal:
         refusal = _fill_metadata(row, item.metadata, "metadata", is_depth_limited=True)
     if refusal is not None:
         return refusal
-    return Event(row=row, identity=row.event_id.encode() or None)
+    is_driven = item.device is not None and bytes(item.device.webdriver) == b"true"
+    return Event(row=row, identity=row.event_id.encode() or None, webdriver=is_driven)
 
 
 def judge_server(item: ServerItem, _sender: Sender) -> Event | Refusal:

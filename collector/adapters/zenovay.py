@@ -337,6 +337,7 @@ ENDPOINTS: Final = (
         read_head=read_head,
         decode=decode,
         check=check,
+        address_member="clientIp",
         respond=respond,
         refuse=refuse,
         wants_request_id=True,

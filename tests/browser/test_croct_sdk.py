@@ -103,6 +103,9 @@ def _check_origin_of(rows: list[dict[str, Any]], tab: Tab) -> None:
         assert row["context"]["time_zone"] == "Europe/Berlin"
         assert row["context"]["library"] == "Croct SDK JS v0.22.1"
         assert row["flags"] == []
+        # Its agent is set to that of a plain Chrome, and with it what it says in client hints.
+        device = (row["device_type"], row["browser_family"], row["os_family"])
+        assert device == ("desktop", "Chrome", "Linux")
         assert row["is_duplicate"] == 0
     assert len({row["context"]["tab_id"] for row in rows}) == 1
 

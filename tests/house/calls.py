@@ -161,8 +161,10 @@ BUILT_IN_SERVICE: Final = frozenset(
         "collector.addresses.AddressReader",
         "collector.asgi.App",
         "collector.asgi.Edge",
+        "collector.facts.Facts",
         "collector.http.BodyReader",
         "collector.lakeorders.LakeOrders",
+        "collector.marks.Marker",
         "collector.metrics.Metrics",
         "collector.normalise.Clock",
         "collector.orders.OrderDesk",
@@ -173,6 +175,7 @@ BUILT_IN_SERVICE: Final = frozenset(
         "collector.salt.DailySalt",
         "collector.service.Service",
         "collector.sites.Sites",
+        "collector.sources.Sources",
         "collector.usage.UsageKeeper",
         "storage.Store.open",
         "storage.store.Store.open",
@@ -192,9 +195,10 @@ def one_composition_root(module: Module) -> Iterator[Fault]:
 NAMES_NO_PROTOCOL: Final = frozenset(
     f"collector/{name}.py"
     for name in (
-        *("access", "addresses", "asgi", "buckets", "dedup", "event", "http", "ids", "metrics"),
-        *("normalise", "origin", "pipeline", "privacy", "quarantine", "refusal", "salt", "tokens"),
-        "usage",
+        *("access", "addresses", "agents", "asgi", "buckets", "dedup", "event", "facts", "geo"),
+        *("hints", "http", "ids", "marks", "masking", "metrics", "normalise", "origin"),
+        *("pipeline", "privacy", "quarantine", "refusal", "salt", "sources", "tokens", "usage"),
+        "watched",
     )
 )
 

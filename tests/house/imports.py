@@ -46,14 +46,25 @@ ONLY_IN: Final[Mapping[str, tuple[frozenset[str], str]]] = {
                 "storage/query.py",
                 "storage/compactor.py",
                 "storage/flusher.py",  # its exception class only
+                "storage/scans.py",
             }
         ),
-        "DuckDB stays behind four doors, so that its versions can be changed",
+        "DuckDB stays behind a few doors, so that its versions can be changed",
     ),
     "xxhash": (
         frozenset({"storage/segment.py", "storage/keyindex.py", "storage/keyrun.py"}),
         "a checksum is part of a file format",
     ),
+    "ua_parser": (
+        frozenset({"collector/agents.py"}),
+        "one cache in front of it, and the parser in Rust only",
+    ),
+    "is_crawler": (frozenset({"collector/agents.py"}), "see ua_parser"),
+    "maxminddb": (
+        frozenset({"collector/geo.py"}),
+        "a file that is mapped into memory must not change: it is copied there",
+    ),
+    "iptocc": (frozenset({"collector/geo.py"}), "one place decides where an address is"),
     "numpy": (
         frozenset(
             f"storage/key{name}.py"
@@ -65,8 +76,8 @@ ONLY_IN: Final[Mapping[str, tuple[frozenset[str], str]]] = {
         frozenset(
             {
                 "collector/service.py",
-                "collector/supervisor.py",
                 "collector/logs.py",  # to write log times in UTC
+                "collector/preflight.py",  # to wait for a lock, before there is a worker
                 "collector/demo.py",  # a client, not the collector
             }
         ),

@@ -60,16 +60,16 @@ def test_an_unreadable_file_is_a_fault(tmp_path, name, reason):
 def test_paths_start_from_the_folder_of_the_file(tmp_path, monkeypatch):
     """Where the file lies counts, not where the operator stands."""
     (tmp_path / "etc").mkdir()
-    (tmp_path / "geo.mmdb").write_bytes(b"")
+    (tmp_path / "scans.csv").write_bytes(b"")
     (tmp_path / "etc" / "c.toml").write_text(
-        '[storage]\ndirectory = "../rows"\n[enrich]\ngeo_database = "../geo.mmdb"\n'
+        '[storage]\ndirectory = "../rows"\n[enrich]\nscan_sessions = "../scans.csv"\n'
     )
     monkeypatch.chdir(tmp_path)
 
     config = load(Path("etc/c.toml"))
 
     assert config.storage.directory == tmp_path / "rows"
-    assert config.enrich.geo_database == str(tmp_path / "geo.mmdb")
+    assert config.enrich.scan_sessions == str(tmp_path / "scans.csv")
     assert config.path == tmp_path / "etc" / "c.toml"
 
 
@@ -138,7 +138,8 @@ def _plain(field: mi.Field) -> str:
         return "none, must be given"
     value = sorted(field.default) if isinstance(field.default, frozenset) else field.default
     text = str(value) if isinstance(value, Path) else value
-    return f"`{msgspec.json.encode(text).decode()}`"
+    written = msgspec.json.encode(text).decode()
+    return f"`{written.replace(',', ', ')}`"
 
 
 def _documented(kind: mi.Type) -> list[mi.Field]:

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import (
 from collector import keys
 from collector.config import PublicKey
 from tests.support.config import APP_ID, DIGEST, KEY, SITE, fault, faults, read
+from tests.support.geo import write_database
 
 
 def _pem(key: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey) -> str:
@@ -120,6 +121,29 @@ def test_files_must_be_there(tmp_path, setting):
     )
     assert "names no file" in fault(f"[enrich]\n{setting} = 'folder'\n", tmp_path)
     assert getattr(read(f"[enrich]\n{setting} = ''\n").enrich, setting) == ""
+
+
+def test_a_geo_database_must_be_one(tmp_path):
+    """Told by `check`, not by columns that stay empty."""
+    (tmp_path / "x").write_bytes(b"no database")
+    good = write_database(tmp_path / "good.mmdb", {"81.2.69.0/24": {"country": "NO"}})
+
+    told = fault("[enrich]\ngeo_database = 'x'\n", tmp_path)
+
+    assert "enrich.geo_database: names a file that cannot be used: it is no MaxMind DB file" in told
+    enrich = read("[enrich]\ngeo_database = 'good.mmdb'\n", tmp_path).enrich
+    assert enrich.geo_database == str(good)
+
+
+def test_fraud_rules_are_known_ones():
+    """A misspelt rule would never fire."""
+    told = fault(SITE + "fraud_rules = ['crawler', 'crawlers']\n")
+
+    assert 'sites[0].fraud_rules[1]: must be "crawler" or "headless" or ' in told
+    assert 'not "crawlers"' in told
+    assert read(SITE + "fraud_rules = []\n").sites[0].fraud_rules == ()
+    default = ("crawler", "impossible_time", "replay_storm")
+    assert read(SITE).sites[0].fraud_rules == default
 
 
 def test_the_data_directory_must_not_be_a_file(tmp_path):

@@ -3,7 +3,6 @@
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import msgspec
@@ -13,6 +12,7 @@ from storage import COLUMNS, Files, Row, layout, views
 from storage.query import Lake
 from tests.support.lake import DataDirectory
 from tests.support.rows import NOW_US, make_row
+from tests.support.viewing import croct, scanova, scanova_server, select, zenovay
 
 NOW = datetime.fromtimestamp(NOW_US / 1e6, UTC)
 EVENT_COLUMNS = [*(column.name for column in COLUMNS), "date"]
@@ -25,52 +25,10 @@ def data(tmp_path: Path) -> DataDirectory:
     return DataDirectory(tmp_path / "data")
 
 
-def select(data: DataDirectory, sql: str) -> list[dict[str, Any]]:
-    """Rows of a query as dictionaries; JSON decoded."""
-    with Lake(data.path, Files()) as lake:
-        result = lake.run(sql)
-        columns = [column.name for column in result.columns]
-        return [
-            {
-                name: msgspec.json.decode(value) if isinstance(value, msgspec.Raw) else value
-                for name, value in zip(columns, row, strict=True)
-            }
-            for row in result.rows()
-        ]
-
-
 def types_in(data: DataDirectory, view: str) -> list[tuple[str, str]]:
     """Protocol and type (or name) of each row of a view, sorted."""
     rows = select(data, f"FROM {view} SELECT protocol, coalesce(event_type, event_name) AS t")
     return sorted((row["protocol"], row["t"]) for row in rows)
-
-
-def scanova(event_type: str, **members: object) -> Row:
-    """A Scanova browser event."""
-    return make_row(protocol="scanova", source="browser", event_type=event_type, **members)
-
-
-def scanova_server(event_name: str, **members: object) -> Row:
-    """A Scanova server event."""
-    return make_row(protocol="scanova", source="server", event_name=event_name, **members)
-
-
-def croct(event_type: str, payload: dict[str, object] | None = None, **members: object) -> Row:
-    """A Croct event with the columns its adapter fills."""
-    return make_row(
-        protocol="croct",
-        source="browser",
-        event_type=event_type,
-        metadata={"type": event_type, **(payload or {})},
-        **members,
-    )
-
-
-def zenovay(event_type: str, props: dict[str, object] | None = None, **members: object) -> Row:
-    """A Zenovay event with the columns its adapter fills."""
-    return make_row(
-        protocol="zenovay", source="server", event_type=event_type, metadata=props or {}, **members
-    )
 
 
 # --- shapes
@@ -107,6 +65,8 @@ SHAPES = {
             "first_browser_family first_os_family first_country_code first_city"
         ),
     ],
+    "identities": names("site_id visitor_id user_id first_seen last_seen"),
+    "stitched_events": EVENT_COLUMNS,
 }
 
 

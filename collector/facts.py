@@ -1,0 +1,158 @@
+"""What the collector itself knows of an event: the server facts of a row, up to its last column.
+
+Fills in site, key, ids, address hash, place, device, QR code and our own remarks, and applies the
+rules of privacy last, so that nothing filled in escapes them. Here the client's address is seen for
+the last time. Must not know a protocol, do I/O, or judge whether an event is accepted.
+"""
+
+from typing import Final
+
+from collector.access import Caller
+from collector.adapters.contract import Request
+from collector.config import Site
+from collector.event import Event, Row
+from collector.geo import NOWHERE, Place
+from collector.hints import read as read_hints
+from collector.ids import uuid7
+from collector.marks import Marker
+from collector.privacy import AddressHasher, apply, gpc_sent
+from collector.refusal import Refusal
+from collector.salt import DailySalt
+from collector.sources import Sources
+from storage import make_key, make_scope
+
+_DAY_US: Final = 24 * 3600 * 1_000_000
+# As much of the header as any adapter keeps.
+_AGENT_CHARS_MAX: Final = 1_024
+_NO_RULES: Final[frozenset[str]] = frozenset()
+
+
+class Completed:
+    """Rows of a batch, those that were not refused, in order; `keys` tell which are repeats."""
+
+    __slots__ = ("keys", "rows")
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+        self.keys: list[bytes | None] = []
+
+
+class Facts:
+    """Completes rows."""
+
+    def __init__(
+        self,
+        *,
+        hasher: AddressHasher,
+        salt: DailySalt,
+        sources: Sources,
+        marker: Marker,
+    ) -> None:
+        self._hasher = hasher
+        self._salt = salt
+        self._sources = sources
+        self._agents = sources.agents
+        self._geo = sources.geo
+        self._marker = marker
+        self._scopes: dict[tuple[str, str], bytes] = {}  # as many as sites times protocols
+
+    def complete(
+        self,
+        protocol: str,
+        request: Request,
+        caller: Caller,
+        items: "list[Event | Refusal]",
+        sites: "list[Site | None]",
+    ) -> Completed:
+        """Fill in the row of each of `items` that has a site in `sites` and is no refusal."""
+        now_us = request.now_us
+        is_gpc = gpc_sent(request.headers)
+        key_id = caller.key.name if caller.key else None
+        codes = self._sources.codes
+        origins: dict[str | None, tuple[str, Place]] = {}  # a batch has one address, or few
+        done = Completed()
+        for item, site in zip(items, sites, strict=True):
+            if site is None or isinstance(item, Refusal):
+                continue
+            row = item.row
+            row.site_id = site.id
+            row.key_id = key_id
+            if not row.event_id:
+                row.event_id = uuid7(now_us)
+            client = item.client_address if row.source == "server" else caller.address
+            origin = origins.get(client)
+            if origin is None:
+                origin = origins[client] = self._origin(client, now_us)
+            row.ip_hash = origin[0]
+            _fill_place(row, origin[1])
+            if codes is not None and row.scan_session_id is not None and row.qr_code_id is None:
+                row.qr_code_id = codes.get(row.scan_session_id)
+            fired = self._fill_agent(row, request) if row.user_agent else _NO_RULES
+            self._marker.mark(row, fired, is_automated=item.webdriver)
+            key = None
+            if item.identity is not None:
+                key = make_key(self._scope(protocol, site.id), item.identity)
+                row.dedup_key = key.hex()
+            apply(row, gpc=is_gpc, honour_gpc=site.honour_gpc)
+            done.keys.append(key)
+            done.rows.append(row)
+        return done
+
+    def mark_repeats(
+        self, rows: list[Row], keys: list[bytes | None], are_repeats: list[bool]
+    ) -> None:
+        """Mark the rows that are repeats, which are about to be stored all the same."""
+        for row, key, is_repeat in zip(rows, keys, are_repeats, strict=True):
+            if is_repeat:
+                row.is_duplicate = 1
+                if key is not None:
+                    self._marker.mark_repeat(row, key)
+
+    def forget_past_days(self, now_us: int) -> None:
+        """Have nothing left of a salt whose day is over; once a second, traffic or not."""
+        if self._salt.expire(now_us):
+            self._hasher.forget()
+
+    def _origin(self, client: str | None, now_us: int) -> tuple[str, Place]:
+        ip_hash = self._hasher.hash(client, now_us // _DAY_US, self._salt.of(now_us))
+        return ip_hash, self._geo.place(client) if client else NOWHERE
+
+    def _fill_agent(self, row: Row, request: Request) -> frozenset[str]:
+        """Device, browser and system of the row's agent, and the rules that it satisfies.
+
+        A back end's own agent says nothing of the visitor; client hints come with every request of
+        a browser, and say nothing of an agent that the page reported of another one.
+        """
+        assert row.user_agent is not None, "the caller has looked"
+        own = request.headers.get(b"user-agent", b"").decode("utf-8", "replace").strip()
+        is_own = row.user_agent == own[:_AGENT_CHARS_MAX]
+        if row.source == "server":
+            if is_own:
+                return _NO_RULES
+            agent = self._agents.read(row.user_agent)
+        else:
+            agent = self._agents.read(
+                row.user_agent, read_hints(request.headers) if is_own else None
+            )
+        # What the sender said of the device itself stands.
+        row.device_type = row.device_type or agent.device_type
+        row.browser_family = row.browser_family or agent.browser_family
+        row.os_family = row.os_family or agent.os_family
+        row.flags += agent.flags
+        return agent.fired
+
+    def _scope(self, protocol: str, site_id: str) -> bytes:
+        """Within what an identity means something: protocol and site."""
+        names = (protocol, site_id)
+        scope = self._scopes.get(names)
+        if scope is None:
+            scope = self._scopes[names] = make_scope(*(name.encode() for name in names))
+        return scope
+
+
+def _fill_place(row: Row, place: Place) -> None:
+    """A country that the sender gave stands, and takes no city from elsewhere."""
+    if row.country_code is None:
+        row.country_code = place.country_code
+    if row.city is None and row.country_code == place.country_code:
+        row.city = place.city

@@ -1,0 +1,91 @@
+"""A file that somebody else keeps up to date: read at start, read again when it has changed.
+
+Works for a file that is replaced by a rename, and for one that is written in place: it is read only
+when it held still between two looks, and what was read counts only if it held still meanwhile. A
+new file that is of no use changes nothing: what was read before stays in force, and the log says so
+once. Must not know what is in the file; is looked at from one thread at a time.
+"""
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, Generic, TypeVar
+
+T = TypeVar("T")
+
+# Inode, size, time of change in nanoseconds.
+_Mark = tuple[int, int, int]
+
+_log: Final = logging.getLogger("collector")
+
+
+class Unusable(Exception):
+    """The file is not what it should be; the message says why, without its name."""
+
+
+class Watched(Generic[T]):
+    """What `load` makes of the file at `path`; `load` raises `Unusable` or OSError.
+
+    `value` may be read from any thread at any time: None until a load succeeded, then never again.
+    `failures` counts loads that failed.
+    """
+
+    def __init__(self, path: Path, load: Callable[[Path], T], what: str) -> None:
+        self._path = path
+        self._load = load
+        self._what = what
+        self._read: _Mark | None = None  # of the file that was read last, whatever came of it
+        self._met: _Mark | None = None  # at the last look
+        self._is_missing = False
+        self.value: T | None = None
+        self.failures = 0
+
+    def start(self) -> None:
+        """Read the file now, without waiting for it to hold still."""
+        self._met = self._mark()
+        self._read_if_new()
+
+    def look(self) -> None:
+        """Read the file again if it changed and holds still now; once a second is enough."""
+        before, self._met = self._met, self._mark()
+        if self._met == before:
+            self._read_if_new()
+
+    def _mark(self) -> _Mark | None:
+        try:
+            found = os.stat(self._path)  # noqa: PTH116 a path object would be made each time
+        except OSError:
+            return None
+        return found.st_ino, found.st_size, found.st_mtime_ns
+
+    def _read_if_new(self) -> None:
+        mark = self._met
+        if mark is None:
+            if not self._is_missing:
+                self._is_missing = True
+                self._fail("it is gone or cannot be reached")
+            return
+        self._is_missing = False
+        if mark == self._read:
+            return
+        try:
+            value = self._load(self._path)
+        except (Unusable, OSError) as error:
+            if self._mark() == mark:
+                self._read = mark
+                reason = error.strerror if isinstance(error, OSError) else None
+                self._fail(reason or str(error))
+            return
+        if self._mark() == mark:
+            self._read, self.value = mark, value
+            _log.info("%s: %s was read", self._path, self._what)
+
+    def _fail(self, reason: str) -> None:
+        self.failures += 1
+        kept = (
+            "what was read before stays in force"
+            if self.value is not None
+            else "it is done without"
+        )
+        _log.warning("%s: %s cannot be used: %s; %s", self._path, self._what, reason, kept)

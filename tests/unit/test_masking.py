@@ -1,0 +1,159 @@
+"""Addresses in bodies that are kept: what is masked, and what stays as it was sent."""
+
+import json
+import time
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from collector.adapters import ENDPOINTS
+from collector.adapters.contract import Endpoint, Request
+from collector.config import Site
+from collector.masking import MASK, mask_addresses
+from collector.quarantine import Kept, Quarantine
+from collector.refusal import INVALID_FIELD, Refusal
+
+_kept = msgspec.json.Decoder(Kept)
+_M = MASK.decode()
+
+
+def masked(text: str) -> str:
+    """`text` with the member of Zenovay masked."""
+    return mask_addresses(text.encode(), "clientIp").decode()
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        ('{"serverContext":{"clientIp":"8.8.8.8"}}', f'{{"serverContext":{{"clientIp":{_M}}}}}'),
+        ('{"clientIp" :\n null,"x":1}', f'{{"clientIp" :\n {_M},"x":1}}'),
+        ('{"clientIp":{"v4":["8.8.8.8","]"]}}', f'{{"clientIp":{_M}}}'),
+        (r'{"client\u0049p":"8.8.8.8"}', rf'{{"client\u0049p":{_M}}}'),
+        ('{"CLIENTIP":"8.8.8.8"}', f'{{"CLIENTIP":{_M}}}'),
+        ('{"clientIp":134744072}', f'{{"clientIp":{_M}}}'),
+        (r'{"clientIp":"\u0038.8.8.8 \" x"}', f'{{"clientIp":{_M}}}'),
+        ('[{"clientIp":"8.8.8.8"},{"clientIp":"a"}]', f'[{{"clientIp":{_M}}},{{"clientIp":{_M}}}]'),
+    ],
+)
+def test_the_member_is_masked_in_any_spelling(sent, kept):
+    """At any depth, of any type; what comes out is still JSON."""
+    assert masked(sent) == kept
+    json.loads(kept)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        '{"ip":"8.8.8.8","text":"\\"clientIp\\":\\"x\\""}',
+        '["clientIp","8.8.8.8"]',
+        '{"clientIpAddress":"8.8.8.8"}',
+        '{"time":"12:30:45","a":"::1"}',
+        "{}",
+    ],
+)
+def test_what_senders_put_elsewhere_stays(sent):
+    """A body that is kept is to be read; only the protocol's own member is known to be personal."""
+    assert masked(sent) == sent
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        '{"serverContext":{"clientIp":"8.8.8.8","userAgent":"x',
+        '{"clientIp":"8.8.8.8',
+        '{"a: "clientIp": "8.8.8.8"}',
+        "clientIp=8.8.8.8&x=1",
+        '{"clientIp":"::ffff:8.8.8.8"',
+        '{"clientIp":"2A00:1450::200E"',
+        "{clientIp: 2a00:1450::200e}",
+        '{"clientIp":"2a00:1450::200e%eth0","x":}',
+        '{"x":"2a00:1450::8.8.8.8"',
+    ],
+)
+def test_of_a_broken_body_every_address_is_masked(sent):
+    """Nobody can say where a member begins in what is no JSON."""
+    kept = masked(sent).lower()
+    assert "8.8.8.8" not in kept
+    assert "1450" not in kept
+    assert "address removed" in kept
+
+
+def test_without_such_a_member_nothing_is_changed():
+    """Protocols that have none keep their bodies byte for byte, broken or not."""
+    for body in (b'{"clientIp":"8.8.8.8"}', b"8.8.8.8 {", b"\xff"):
+        assert mask_addresses(body, "") == body
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.just("clientIp"), inner),
+)
+
+
+def _cleaned(value: object) -> object:
+    if isinstance(value, dict):
+        return {
+            name: json.loads(MASK) if name.lower() == "clientip" else _cleaned(inner)
+            for name, inner in value.items()
+        }
+    return [_cleaned(inner) for inner in value] if isinstance(value, list) else value
+
+
+@given(_JSON, st.booleans(), st.sampled_from([None, 1]))
+def test_json_is_masked_as_if_it_had_been_read(value, ascii_only, indent):
+    """The member is gone wherever it was, and nothing else has changed."""
+    body = json.dumps(value, ensure_ascii=ascii_only, indent=indent).encode("utf-8", "replace")
+    assert json.loads(mask_addresses(body, "clientIp")) == _cleaned(json.loads(body))
+
+
+@given(st.binary() | st.lists(st.sampled_from([b'"', b"\\", b"clientIp", b":", b"{", b"1.2.3.4"])))
+def test_any_bytes_can_be_masked(parts):
+    """Nothing raises, and an address is left only in what is JSON, outside the member."""
+    body = parts if isinstance(parts, bytes) else b"".join(parts)
+    once = mask_addresses(body, "clientIp")
+    if b"1.2.3.4" in once:
+        json.loads(body)
+
+
+@pytest.mark.parametrize(
+    "unit", [b'\\"', b'"', b'{"clientIp":', b"a:", b"1.", b'"clientIp":[', b'":"', b"clientIp\\"]
+)
+def test_no_body_takes_long(unit):
+    """Time grows with the size of a body, not with its square."""
+    body = b"clientIp" + unit * (1_000_000 // len(unit)) + b"\\"
+    began_s = time.process_time()
+    mask_addresses(body, "clientIp")
+    assert time.process_time() - began_s < 3
+
+
+class _Store:
+    """Keeps what is set aside in memory."""
+
+    def __init__(self) -> None:
+        self.kept: list[bytes] = []
+
+    def aside_count(self) -> int:
+        """None from before."""
+        return 0
+
+    def set_aside(self, _name: str, data: bytes) -> None:
+        """Keep it."""
+        self.kept.append(data)
+
+
+@pytest.mark.parametrize("endpoint", [e for e in ENDPOINTS if isinstance(e, Endpoint)])
+def test_the_quarantine_keeps_no_address(endpoint):
+    """Whatever endpoint the body came to: the member that its protocol has is masked."""
+    store = _Store()
+    quarantine = Quarantine(store, ENDPOINTS)  # type: ignore[arg-type]
+    member = endpoint.address_member or "other"
+    for body in (f'{{"{member}":"8.8.8.8"}}', f'{{"{member}":"8.8.8.8"', f'\xff{{"{member}":1}}'):
+        request = Request(
+            method="POST", path=endpoint.path, query=b"", headers={}, body=body.encode("latin-1")
+        )
+        assert quarantine.keep(request, Refusal(INVALID_FIELD, "why"), Site(id="demo"))
+    kept = [_kept.decode(data) for data in store.kept]
+    assert len(kept) == 3
+    assert any("8.8.8.8" in (one.body or "") for one in kept) is (not endpoint.address_member)
