@@ -10,6 +10,8 @@ import click
 
 from collector import demo as demonstration
 from collector import keys, render
+from collector.cli_audit import audit, show_receipt
+from collector.cli_quarantine import quarantine
 from collector.cli_shared import config_option, load, told_plainly
 from collector.config import Config
 from storage import Files, Lake, inspect, layout, recovery
@@ -26,6 +28,10 @@ def main() -> None:
     """
     # A reader that closes the pipe early (`| head`) ends the command quietly.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+
+
+for _command in (audit, show_receipt, quarantine):
+    main.add_command(_command)
 
 
 @main.command()

@@ -72,6 +72,10 @@ class Storage(msgspec.Struct, frozen=True, kw_only=True):
     disk_free_bytes_min: Bytes = 268_435_456
     # 0: for ever.
     retention_days: Annotated[int, Meta(ge=0, le=36_500)] = 0
+    # Refused events kept aside, per site; beyond it they are not kept. 0: none is.
+    quarantine_bytes_max: Bytes = 67_108_864
+    # 0: until they are replayed or removed.
+    quarantine_days: Annotated[int, Meta(ge=0, le=36_500)] = 30
     # About 2 bytes of memory and 25 of disk each; beyond it the oldest keys are forgotten, counted
     # and logged.
     keys_max: Capacity = 1_000_000_000

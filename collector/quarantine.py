@@ -1,64 +1,377 @@
-"""Invalid bodies kept aside for sites that ask for it, one JSON file each, so nothing is lost.
+"""Which refused events are kept aside, and of which of their bytes a replay is made again.
 
-Only what failed validation after its sender was identified comes here; never what was refused for
-privacy or limits. Bounded in number: when it is full, such a body is refused like any other.
+Kept is what was refused for being malformed (`Kind.keeps`), once its sender had shown that it may
+write to the site. Never kept: what was refused for privacy, credentials, origin, limits or by a
+fault of ours; what comes from a sender who objects to being tracked, or whose consent is not
+plainly given; what holds bytes that the protocol forbids to send. Addresses of clients are masked.
+Of the head only what a replay needs is kept: no credential, no token, no address.
+
+Events wait in memory for the next write, at most a second, so that a crash may lose what its sender
+knows to be refused. `keep_for_good` waits for the disk. Bounded in bytes: per site on disk, and all
+together in memory. Event loop only; looking through bytes and writing them go through `in_thread`.
 """
 
+import asyncio
+import logging
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
-from collector.adapters.contract import Request
+from collector.access import Access, Caller
+from collector.adapters import decoding
+from collector.adapters.contract import BodyShape, Endpoint, Request
 from collector.config import Site
+from collector.event import Outcome
 from collector.ids import uuid7
-from collector.refusal import Refusal
-from storage import Store
+from collector.privacy import gpc_sent
+from collector.refusal import Refusal, Violation
+from storage import RAW_BYTES_MAX, Aside, Kept, StorageError, size_of
 
-FILES_MAX: Final = 10_000
+Mask = Callable[[Endpoint, bytes], bytes]  # a body of it: the same without addresses of clients
 
+_log: Final = logging.getLogger("collector")
+# Of all sites together, waiting for the next write.
+_PENDING_BYTES_MAX: Final = 33_554_432
+_DAY_US: Final = 24 * 3600 * 1_000_000
+_EXPIRE_EVERY_US: Final = 3_600_000_000
+_ID_CHARS_MAX: Final = 256
+_MESSAGE_CHARS_MAX: Final = 512
+_VIOLATIONS_MAX: Final = 20
+# What an adapter may read of a head, without credentials; longer values are cut.
+_HEADERS: Final = (
+    *(b"user-agent", b"accept-language", b"x-client-id", b"x-client-library", b"x-app-id"),
+    *(b"sec-ch-ua", b"sec-ch-ua-mobile", b"sec-ch-ua-platform", b"sec-gpc"),
+)
+_HEADER_BYTES_MAX: Final = 512
+_CONSENT: Final = re.compile(rb'"consent"\s*:\s*(?:"([^"\\]{0,32})"|(?!null))')
 
-class Kept(msgspec.Struct, omit_defaults=True):
-    """One file: `body` as text, or in base64 where it is not UTF-8. `time` in microseconds."""
-
-    time: int
-    site: str
-    endpoint: str
-    reason: str
-    message: str
-    violations: tuple[object, ...] = ()
-    body: str | None = None
-    body_base64: bytes | None = None
-
-
+_members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_list: Final = msgspec.json.Decoder(list[msgspec.Raw])
+_text: Final = msgspec.json.Decoder(str)
 _encoder: Final = msgspec.json.Encoder()
+_NULL: Final = msgspec.Raw(b"null")
+
+Members = Mapping[str, msgspec.Raw]
+
+
+class _Candidate(msgspec.Struct):
+    """An event that is kept if its bytes allow it; `decided` tells who waits for it."""
+
+    kept: Kept
+    endpoint: Endpoint
+    decided: "asyncio.Future[bool] | None" = None
 
 
 class Quarantine:
-    """Keeps invalid bodies in `data/quarantine`."""
+    """Keeps refused events of each site, up to `bytes_max` (0: none), for `days` (0: for ever).
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._count = store.aside_count()
+    `mask` takes addresses of clients out of a body. `wake` is called when a write cannot wait.
+    """
 
-    def keep(self, request: Request, refusal: Refusal, site: Site) -> bool:
-        """Put the body of `request` on disk; False when there is no room."""
-        if self._count >= FILES_MAX:
+    def __init__(
+        self,
+        aside: Aside,
+        *,
+        access: Access,
+        mask: Mask,
+        bytes_max: int,
+        days: int,
+        now_us: Callable[[], int],
+        in_thread: Callable[..., Awaitable[object]],
+        wake: Callable[[], None],
+    ) -> None:
+        self._aside = aside
+        self._access = access
+        self._mask = mask
+        self._bytes_max = bytes_max
+        self._days = days
+        self._now_us = now_us
+        self._in_thread = in_thread
+        self._wake = wake
+        self._used: dict[str, int] = {}
+        self._pending: list[_Candidate] = []
+        self._pending_bytes = 0
+        self._expired_us = 0
+        self._is_stale = False
+        self.kept = 0
+        self.withheld = 0
+        self.full = 0
+        self.failures = 0
+
+    @property
+    def bytes_kept(self) -> int:
+        """What is kept of all sites, and waits to be."""
+        return sum(self._used.values())
+
+    def load(self) -> None:
+        """Find out what is kept. Raises `StorageError` or OSError."""
+        self._used = self._aside.open()
+
+    def refresh(self) -> None:
+        """What is kept was changed by somebody else: look again at the next write."""
+        self._is_stale = True
+
+    # --- what is kept
+
+    def keep_body(
+        self, endpoint: Endpoint, request: Request, caller: Caller, refusal: Refusal
+    ) -> None:
+        """Keep a body that was refused as a whole, if it may be."""
+        self._consider_body(endpoint, request, caller, refusal)
+
+    async def keep_for_good(
+        self, endpoint: Endpoint, request: Request, caller: Caller, refusal: Refusal
+    ) -> bool:
+        """The same; when it returns True, the body is on disk."""
+        candidate = self._consider_body(endpoint, request, caller, refusal)
+        if candidate is None:
             return False
+        candidate.decided = asyncio.get_running_loop().create_future()
+        self._wake()
+        return await candidate.decided
+
+    def _consider_body(
+        self, endpoint: Endpoint, request: Request, caller: Caller, refusal: Refusal
+    ) -> _Candidate | None:
+        if not refusal.kind.keeps or not self._bytes_max:
+            return None
+        members = _members_of(request.body)
+        site = self._site_of(endpoint, caller, members, {})
+        if site is None:
+            return None
+        what = (request.body, members, None)
+        return self._consider(endpoint, request, caller, (refusal, site), what)
+
+    def keep_items(
+        self,
+        endpoint: Endpoint,
+        request: Request,
+        caller: Caller,
+        outcomes: Sequence[Outcome],
+        sites: "Sequence[Site | None]",
+    ) -> None:
+        """Keep those of a request's events that were refused and may be kept, each by itself."""
+        refused = [
+            (index, outcome)
+            for index, outcome in enumerate(outcomes)
+            if isinstance(outcome, Refusal) and outcome.kind.keeps
+        ]
+        if not refused or not self._bytes_max:
+            return
+        shape = endpoint.shape
+        beside: Members = {}
+        items = [msgspec.Raw(request.body)]
+        envelope = None
+        if shape.items:
+            beside = _members_of(request.body)
+            items = _items_of(beside.get(shape.items, _NULL))
+            envelope = _envelope(shape, beside)
+        if len(items) != len(outcomes):
+            return  # read in another way than the adapter did: nothing is sure
+        for index, refusal in refused:
+            raw = bytes(items[index])
+            members = _members_of(raw)
+            site = sites[index] or self._site_of(endpoint, caller, members, beside)
+            if site is not None:
+                what = (raw, members, envelope)
+                self._consider(endpoint, request, caller, (refusal, site), what)
+
+    def _site_of(
+        self, endpoint: Endpoint, caller: Caller, members: Members, beside: Members
+    ) -> Site | None:
+        """The site that a refused event would have gone to, if its sender may write there."""
+        if caller.site is not None:
+            return caller.site
+        shape = endpoint.shape
+        name = _text_of(members, shape.site) or _text_of(beside, shape.site)
+        if not name:
+            return self._access.only_site(caller)
+        if shape.is_tracking_code:
+            found = self._access.batch_site(caller, name)
+        else:
+            found = self._access.item_site(caller, name)
+        return None if isinstance(found, Refusal) else found
+
+    def _consider(
+        self,
+        endpoint: Endpoint,
+        request: Request,
+        caller: Caller,
+        why: tuple[Refusal, Site],
+        what: tuple[bytes, Members, str | None],
+    ) -> _Candidate | None:
+        (refusal, site), (raw, members, envelope) = why, what
+        if site.honour_gpc and gpc_sent(request.headers):
+            self.withheld += 1
+            return None
         kept = Kept(
+            id=uuid7(request.now_us),
             time=request.now_us,
-            site=site.id,
-            endpoint=request.path,
+            site_id=site.id,
+            protocol=endpoint.protocol,
+            source=endpoint.source,
+            endpoint=endpoint.path,
             reason=refusal.kind.code,
-            message=refusal.message,
-            violations=refusal.violations,
+            message=refusal.message[:_MESSAGE_CHARS_MAX],
+            violations=violations_json(refusal.violations),
+            content_type=_header(request, b"content-type"),
+            key_id=caller.key.name if caller.key else None,
+            origin=caller.origin or None,
+            headers=_headers(request),
+            event_id=_text_of(members, endpoint.shape.identity)[:_ID_CHARS_MAX] or None,
+            envelope=envelope,
+            raw=raw,
         )
+        size = size_of(kept)
+        used = self._used.get(kept.site_id, 0)
+        if (
+            used + size > self._bytes_max
+            or size > RAW_BYTES_MAX
+            or self._pending_bytes + size > _PENDING_BYTES_MAX
+        ):
+            self.full += 1
+            return None
+        self._used[kept.site_id] = used + size
+        self._pending_bytes += size
+        candidate = _Candidate(kept, endpoint)
+        self._pending.append(candidate)
+        return candidate
+
+    # --- to the disk
+
+    async def save(self) -> None:
+        """Write what waits, and take out what is too old; a failed write is told and counted.
+
+        Waits for the disk, so the owner calls it again only when it has returned.
+        """
+        pending, self._pending, self._pending_bytes = self._pending, [], 0
+        allowed: set[str] = set()
+        if pending:
+            try:
+                await self._in_thread(self._write, pending, allowed)
+            except (StorageError, OSError) as error:
+                self._failed(error)
+            self._decide(pending, allowed)
         try:
-            kept.body = request.body.decode()
-        except UnicodeDecodeError:
-            kept.body_base64 = request.body
-        try:
-            self._store.set_aside(f"{uuid7(request.now_us)}.json", _encoder.encode(kept))
-        except OSError:
-            return False
-        self._count += 1
-        return True
+            await self._tidy()
+        except (StorageError, OSError) as error:
+            self._is_stale = True
+            self._failed(error)
+
+    def _failed(self, error: Exception) -> None:
+        self.failures += 1
+        _log.warning("quarantine: %s", error)
+
+    def _decide(self, pending: list[_Candidate], allowed: set[str]) -> None:
+        """Tell who waits; what is not kept takes no room."""
+        self.kept += len(allowed)
+        for candidate in pending:
+            is_kept = candidate.kept.id in allowed
+            if not is_kept:
+                self.withheld += 1
+                self._used[candidate.kept.site_id] -= size_of(candidate.kept)
+            if candidate.decided is not None and not candidate.decided.done():
+                candidate.decided.set_result(is_kept)
+
+    def _write(self, pending: list[_Candidate], allowed: set[str]) -> None:
+        """Keep what may be kept; its ids are `allowed` when it is on disk. Runs in a thread."""
+        chosen = []
+        for candidate in pending:
+            kept, endpoint = candidate.kept, candidate.endpoint
+            if _consents(endpoint.shape, kept.raw) and not endpoint.shape.is_forbidden(kept.raw):
+                envelope = kept.envelope
+                if envelope is not None:
+                    envelope = self._mask(endpoint, envelope.encode()).decode()
+                raw = self._mask(endpoint, kept.raw)
+                chosen.append(msgspec.structs.replace(kept, raw=raw, envelope=envelope))
+        if chosen:
+            self._aside.add(chosen)
+        allowed.update(one.id for one in chosen)
+
+    async def _tidy(self) -> None:
+        now_us = self._now_us()
+        if self._days and now_us - self._expired_us >= _EXPIRE_EVERY_US:
+            self._expired_us = now_us
+            if await self._in_thread(self._aside.expire, now_us - self._days * _DAY_US):
+                self._is_stale = True
+        if self._is_stale:
+            self._is_stale = False
+            sizes = await self._in_thread(self._aside.sizes)
+            assert isinstance(sizes, dict)
+            for candidate in self._pending:
+                kept = candidate.kept
+                sizes[kept.site_id] = sizes.get(kept.site_id, 0) + size_of(kept)
+            self._used = sizes
+
+
+def violations_json(violations: tuple[Violation, ...]) -> msgspec.Raw | None:
+    """The first of the broken rules as JSON, None without any."""
+    if not violations:
+        return None
+    return msgspec.Raw(_encoder.encode(violations[:_VIOLATIONS_MAX]))
+
+
+def join(shape: BodyShape, envelope: str | None, raw: bytes) -> bytes:
+    """The body that a kept event makes: itself, or a batch of one."""
+    if not shape.items or envelope is None:
+        return raw
+    members = {**_members_of(envelope.encode()), shape.items: [msgspec.Raw(raw)]}
+    return _encoder.encode(members)
+
+
+# --- reading what could not be read
+
+
+def _members_of(raw: bytes) -> Members:
+    """The members of an object, none if it is no object."""
+    try:
+        return decoding.decode(_members, bytes(raw))
+    except (msgspec.ValidationError, decoding.Malformed):
+        return {}
+
+
+def _items_of(raw: msgspec.Raw) -> list[msgspec.Raw]:
+    try:
+        return decoding.decode(_list, bytes(raw))
+    except (msgspec.ValidationError, decoding.Malformed):
+        return []
+
+
+def _text_of(members: Members, name: str) -> str:
+    """The member if it is a text, else ""."""
+    raw = members.get(name, _NULL)
+    try:
+        return decoding.decode(_text, bytes(raw))
+    except (msgspec.ValidationError, decoding.Malformed):
+        return ""
+
+
+def _envelope(shape: BodyShape, beside: Members) -> str:
+    """What of a batch each of its items needs, as JSON."""
+    named = {name: beside[name] for name in shape.envelope if name in beside}
+    return _encoder.encode(named).decode("utf-8", "replace")
+
+
+def _consents(shape: BodyShape, raw: bytes) -> bool:
+    """Whether nothing says that consent is withheld, as far as it can be read."""
+    members = _members_of(raw)
+    if members and shape.items not in members:
+        sent = members.get("consent", _NULL)
+        return bytes(sent) == b"null" or _text_of(members, "consent") in shape.consents
+    # No object, or a batch: consent is searched for, wherever it may stand.
+    return all(
+        found[1] is not None and found[1].decode("latin-1") in shape.consents
+        for found in _CONSENT.finditer(raw)
+    )
+
+
+def _header(request: Request, name: bytes) -> str | None:
+    value = request.headers.get(name)
+    return None if value is None else value[:_HEADER_BYTES_MAX].decode("latin-1")
+
+
+def _headers(request: Request) -> msgspec.Raw | None:
+    found = {name.decode(): text for name in _HEADERS if (text := _header(request, name))}
+    return msgspec.Raw(_encoder.encode(found)) if found else None

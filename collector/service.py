@@ -5,7 +5,6 @@ supervises: it starts the worker anew when that ends by itself, as it does after
 """
 
 import asyncio
-import contextlib
 import ctypes
 import gc
 import logging
@@ -14,11 +13,9 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
 from functools import partial
 from multiprocessing import Value
 from multiprocessing.sharedctypes import Synchronized
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -28,31 +25,47 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server.common import AbstractServer
 
-from collector import config_file, logs
+from collector import config_file, gauges, logs, startcheck
 from collector.access import Access
 from collector.adapters import ENDPOINTS
 from collector.adapters.contract import Response
 from collector.addresses import AddressReader
 from collector.asgi import App, Edge
+from collector.bookkeeper import BookKeeper
 from collector.config import Config, Server
 from collector.http import BodyReader
+from collector.masking import mask_addresses
 from collector.metrics import Metrics
 from collector.normalise import Clock
 from collector.origin import request_host
+from collector.periodic import Periodic
 from collector.pipeline import Pipeline
 from collector.privacy import AddressHasher
 from collector.quarantine import Quarantine
 from collector.ratelimit import Limiter
 from collector.salt import DailySalt
 from collector.sites import Sites
+from collector.tally import Counts
 from collector.usage import UsageKeeper
-from storage import Files, Locked, Settings, StorageError, Store, layout
+from storage import (
+    Aside,
+    Files,
+    Locked,
+    Settings,
+    SmallFiles,
+    StorageError,
+    Store,
+    layout,
+)
 
 _log: Final = logging.getLogger("collector")
 
 _TICK_S: Final = 0.05
 _SWEEP_S: Final = 1.0
-_USAGE_S: Final = 1.0
+# How often counts and refused events are written, if there are any.
+_KEEP_S: Final = 1.0
+# Between writes of refused events that somebody waits for: each makes a file.
+_KEEP_PAUSE_S: Final = 0.05
 # Long enough for the answers of the failed group to leave, short enough to be up again at once.
 _EXIT_DELAY_S: Final = 0.2
 _EXIT_CODE: Final = 70
@@ -62,7 +75,6 @@ _SWITCH_S: Final = 0.001
 # Answers that were handed to the server when a stop began still have to reach their sockets.
 _LINGER_S: Final = 0.1
 _FLUSH_TIMEOUT_S: Final = 8.0
-_LOCK_WAIT_S: Final = 2.0
 # A reload starts the new worker before the old one is told to stop.
 _WORKER_LOCK_WAIT_S: Final = 30.0
 _PR_SET_PDEATHSIG: Final = 1
@@ -90,7 +102,6 @@ class Service:
         # What a start makes stays: not worth looking through.
         gc.disable()
         self._loop = asyncio.get_running_loop()
-        self._is_counted = asyncio.Event()
         self._metrics = Metrics()
         self._store = await self._open_store()
         self._store.observe_commits(self._metrics.observe_commit)
@@ -100,6 +111,7 @@ class Service:
             limiter.usage, self._store, wall_us=_now_us(), in_thread=asyncio.to_thread
         )
         self._usage.load()
+        await self._open_book()
         sites = Sites(config)
         self._bodies = BodyReader(
             timeout_ms=config.server.body_timeout_ms, monotonic_s=time.monotonic
@@ -111,10 +123,10 @@ class Service:
             clock=Clock(config.time),
             hasher=AddressHasher(),
             salt=DailySalt(self._store),
-            metrics=self._metrics,
+            counts=Counts(self._books.book, self._metrics),
             now_us=_now_us,
             body_bytes_max=config.server.body_bytes_max,
-            quarantine=Quarantine(self._store).keep,
+            quarantine=await self._open_quarantine(access),
         )
         self._edge = Edge(
             endpoints=ENDPOINTS,
@@ -136,7 +148,7 @@ class Service:
             monotonic_s=time.monotonic,
         )
         self._ticker = self._loop.call_later(_TICK_S, self._tick)
-        self._usage_kept = self._loop.create_task(self._keep_usage())
+        self._usage_kept = Periodic(self._usage.save, interval_s=_KEEP_S)
         # What lives as long as the process need not be visited by every collection, and a request
         # leaves no cycles behind: collecting after every 700 allocations cost 4 to 8 %.
         gc.freeze()
@@ -150,9 +162,10 @@ class Service:
         self._ticker.cancel()
         await self._edge.drain(self._config.server.stop_timeout_ms / 1000)
         await asyncio.sleep(_LINGER_S)
-        self._is_counted.set()
-        await self._usage_kept
+        await self._usage_kept.finish()
+        await self._quarantine_kept.finish()
         await self._store.close(flush_timeout_s=_FLUSH_TIMEOUT_S)
+        await self._books_kept.finish()
         gc.unfreeze()
         _log.info("stopped; %d rows stay in the log", self._store.unflushed_rows)
 
@@ -182,6 +195,37 @@ class Service:
                     raise
                 await asyncio.sleep(0.1)
 
+    async def _open_book(self) -> None:
+        """Read the book of events, and count the rows that it does not know yet."""
+        directory = self._config.storage.directory
+        self._books = BookKeeper(
+            SmallFiles(directory / layout.AUDIT, self._files),
+            directory,
+            self._files,
+            in_thread=asyncio.to_thread,
+        )
+        await asyncio.to_thread(self._books.load, self._store.complete)
+        book = self._books.book
+        self._store.on_sealed = lambda sealed: book.seal(sealed.number, sealed.date)
+        self._books_kept = Periodic(self._books.save, interval_s=_KEEP_S)
+
+    async def _open_quarantine(self, access: Access) -> Quarantine:
+        storage = self._config.storage
+        quarantine = self._quarantine = Quarantine(
+            Aside(storage.directory, self._files),
+            access=access,
+            mask=lambda endpoint, raw: mask_addresses(raw, endpoint.address_member),
+            bytes_max=storage.quarantine_bytes_max,
+            days=storage.quarantine_days,
+            now_us=_now_us,
+            in_thread=asyncio.to_thread,
+            # Called later, when it is there.
+            wake=lambda: self._quarantine_kept.wake(),  # noqa: PLW0108
+        )
+        await asyncio.to_thread(quarantine.load)
+        self._quarantine_kept = Periodic(quarantine.save, interval_s=_KEEP_S, pause_s=_KEEP_PAUSE_S)
+        return quarantine
+
     def _end(self, error: StorageError) -> None:
         """After a failed sync: answer those who wait, then end; the supervisor starts anew."""
         _log.critical("ending this worker: %s", error)
@@ -196,19 +240,6 @@ class Service:
             self._last_sweep_s = now_s
             self._bodies.sweep()
 
-    async def _keep_usage(self) -> None:
-        """Keep monthly usage up to date on disk, and once more when everything is counted.
-
-        One task, so that no two writes run at once.
-        """
-        is_last = False
-        while not is_last:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._is_counted.wait(), _USAGE_S)
-            # Looked at before the write: what is counted during it needs another one.
-            is_last = self._is_counted.is_set()
-            await self._usage.save()
-
     # --- pages
 
     def _readiness(self) -> Response:
@@ -219,22 +250,8 @@ class Service:
         return _text(200, b"ready\n")
 
     def _metrics_page(self) -> Response:
-        store = self._store
-        gauges: dict[str, Callable[[], float]] = {
-            "collector_queue_bytes": lambda: store.queue_bytes,
-            "collector_wal_bytes": lambda: store.wal_bytes,
-            "collector_unflushed_rows": lambda: store.unflushed_rows,
-            "collector_parts": lambda: store.parts,
-            "collector_keys": lambda: len(store.keys),
-            "collector_keys_forgotten_total": lambda: store.keys.forgotten,
-            "collector_key_runs": lambda: store.keys.runs,
-            "collector_key_filter_bytes": lambda: store.keys.memory_bytes,
-            "collector_key_disk_bytes": lambda: store.keys.disk_bytes,
-            "collector_key_rebuilds_total": lambda: store.key_rebuilds,
-            "collector_flush_failures_total": lambda: store.flush_failures,
-            "collector_disk_free_bytes": lambda: store.health.free_bytes,
-        }
-        body = self._metrics.render(gauges)
+        found = gauges.gauges(self._store, self._quarantine, self._books)
+        body = self._metrics.render(found)
         return Response(200, [(b"content-type", b"text/plain; version=0.0.4; charset=utf-8")], body)
 
 
@@ -247,7 +264,7 @@ def _text(status: int, body: bytes) -> Response:
 
 def serve(config: Config) -> int:
     """Run the collector until it is told to stop; returns the exit code."""
-    problem = _maybe_problem(config)
+    problem = startcheck.maybe_problem(config, monotonic_s=time.monotonic, wait=time.sleep)
     if problem:
         sys.stderr.write(f"collector: {problem}\n")
         return 1
@@ -340,45 +357,3 @@ def _end_with_parent() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(_EXIT_CODE)
-
-
-def _maybe_problem(config: Config) -> str | None:
-    """Why this collector cannot run, as far as it can be known before a worker is started."""
-    directory = config.storage.directory
-    try:
-        Files().make_folder(directory)
-    except OSError as error:
-        return f"{directory} cannot be used: {error.strerror}"
-    # The worker of a supervisor that was just killed is gone in a moment, and so is its hold.
-    deadline_s = time.monotonic() + _LOCK_WAIT_S
-    while problem := _maybe_taken(directory) or _maybe_listening(config):
-        if time.monotonic() > deadline_s:
-            return problem
-        time.sleep(0.05)
-    return None
-
-
-def _maybe_taken(directory: Path) -> str | None:
-    try:
-        os.close(Files().lock(directory / layout.LOCK))
-    except Locked as error:
-        return str(error)
-    except OSError as error:
-        return f"{directory} cannot be used: {error.strerror}"
-    return None
-
-
-def _maybe_listening(config: Config) -> str | None:
-    """Why the port cannot be had. Granian would share it with another process that it is open to,
-    and every other event would end there.
-    """
-    host, port = config.server.host, config.server.port
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, port))
-            probe.listen()
-    except OSError as error:
-        return f"cannot listen on {host}:{port}: {error.strerror or error}"
-    return None

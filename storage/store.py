@@ -80,6 +80,8 @@ class Store:
         self.parts = 0
         self.flush_failures = 0
         self.on_flushed: Callable[[float], None] = lambda _seconds: None
+        # Called once for each segment that gets no more rows, after all its receipts.
+        self.on_sealed: Callable[[Sealed], None] = lambda _sealed: None
 
     @classmethod
     def open(
@@ -222,6 +224,11 @@ class Store:
         return self._wal.open_bytes + sum(sealed.bytes for sealed in self._waiting.values())
 
     @property
+    def complete(self) -> int:
+        """Number of the newest segment that gets no more rows."""
+        return self._wal.complete
+
+    @property
     def key_rebuilds(self) -> int:
         """How many damaged runs of keys were made again while running."""
         return self._key_upkeep.rebuilt
@@ -304,6 +311,7 @@ class Store:
     def _take_sealed(self) -> None:
         sealed, self._wal.sealed = self._wal.sealed, []
         for one in sealed:
+            self.on_sealed(one)
             self._enqueue(one)
 
     def _enqueue(self, sealed: Sealed) -> None:
@@ -351,14 +359,6 @@ class Store:
         for path in (self._directory / layout.STATE).glob(f"{prefix}*"):
             if path.name != name:
                 self._files.remove(path)
-
-    def set_aside(self, name: str, data: bytes) -> None:
-        """Keep `data` in the quarantine folder, lasting on success. Raises OSError."""
-        self._files.replace(self._directory / layout.QUARANTINE / name, data)
-
-    def aside_count(self) -> int:
-        """How many files the quarantine folder holds."""
-        return sum(1 for _ in (self._directory / layout.QUARANTINE).iterdir())
 
     def _write_views(self) -> None:
         text = views.views_sql(self._directory / layout.EVENTS).encode()

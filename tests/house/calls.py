@@ -161,18 +161,23 @@ BUILT_IN_SERVICE: Final = frozenset(
         "collector.addresses.AddressReader",
         "collector.asgi.App",
         "collector.asgi.Edge",
+        "collector.bookkeeper.BookKeeper",
         "collector.http.BodyReader",
         "collector.metrics.Metrics",
         "collector.normalise.Clock",
+        "collector.periodic.Periodic",
         "collector.pipeline.Pipeline",
         "collector.privacy.AddressHasher",
         "collector.quarantine.Quarantine",
         "collector.ratelimit.Limiter",
         "collector.salt.DailySalt",
         "collector.service.Service",
+        "collector.replay.Replay",
         "collector.sites.Sites",
+        "collector.tally.Counts",
         "collector.usage.UsageKeeper",
         "granian.Granian",
+        "storage.Aside",
         "storage.Store.open",
         "storage.store.Store.open",
     }
@@ -193,7 +198,7 @@ NAMES_NO_PROTOCOL: Final = frozenset(
     for name in (
         *("access", "addresses", "asgi", "buckets", "dedup", "event", "http", "ids", "metrics"),
         *("normalise", "origin", "pipeline", "privacy", "quarantine", "refusal", "salt", "tokens"),
-        "usage",
+        *("usage", "book", "bookkeeper", "tally", "audit", "replay", "periodic"),
     )
 )
 

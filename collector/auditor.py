@@ -1,0 +1,80 @@
+"""Reads what an audit compares, beside a running collector: the book's files, then the rows.
+
+Takes no lock. The book is read first: rows that it counts stay where they are from then on, or
+leave by a removal that is told; later ones are not held against it. Where the two disagree all is
+read again, in case a removal or a join was under way between the two.
+"""
+
+from collections.abc import Callable, Iterable
+from datetime import date
+from pathlib import Path
+from typing import Final
+
+from collector import audit
+from collector.audit import Found, Line, Removed
+from collector.book import DayFile, read_day
+from storage import Files, SmallFiles, StorageError, census, layout
+
+_TRIES: Final = 4
+_PAUSE_S: Final = 0.5
+
+
+def nothing_removed(_directory: Path) -> Iterable[Removed]:
+    """No row was ever removed on purpose."""
+    return ()
+
+
+def examine(
+    directory: Path,
+    files: Files,
+    *,
+    removed: Callable[[Path], Iterable[Removed]] = nothing_removed,
+    wait: Callable[[float], object],
+) -> list[Line]:
+    """The lines of an audit of `directory`. Raises `StorageError` or OSError.
+
+    `removed` tells rows that left on purpose; `wait` passes seconds before another look.
+    """
+    lines = _examine(directory, files, removed)
+    for _ in range(_TRIES - 1):
+        if lines is not None and not any(line.difference for line in lines):
+            break
+        wait(_PAUSE_S)
+        again = _examine(directory, files, removed)
+        lines = lines if again is None else again
+    if lines is None:
+        raise StorageError(f"{directory}: files kept changing while they were compared; ask again")
+    return lines
+
+
+def _examine(
+    directory: Path, files: Files, removed: Callable[[Path], Iterable[Removed]]
+) -> list[Line] | None:
+    """None: a file holds rows on both sides of the border, so the book has gone on meanwhile."""
+    days = read_days(directory, files)
+    borders = {date.fromisoformat(day.date): day.through for day in days}
+    rows = census.take(directory, files, lambda day: borders.get(day, 0))
+    if rows.straddling:
+        return None
+    found = [
+        Found(one.site, one.protocol, one.hour_us, one.rows, is_counted)
+        for side, is_counted in ((rows.before, True), (rows.behind, False))
+        for one in side
+    ]
+    return audit.reconcile(days, found, removed(directory))
+
+
+def read_days(directory: Path, files: Files) -> list[DayFile]:
+    """The days of the book. Raises `StorageError` when one cannot be read."""
+    folder = SmallFiles(directory / layout.AUDIT, files)
+    days = []
+    for name in folder.names():
+        if name.startswith("damaged-"):
+            continue
+        data = folder.read(name)
+        try:
+            if data is not None:
+                days.append(read_day(data))
+        except ValueError as error:
+            raise StorageError(f"{directory / layout.AUDIT / name}: {error}") from None
+    return days
