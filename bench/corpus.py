@@ -20,9 +20,9 @@ SINGLES: Final = 512
 # Events in all templates of batches together; a batch of 1,000 is about 330 KB.
 BATCHED_EVENTS: Final = 8_000
 
-_SCREENS: Final = [(1920, 1080), (2560, 1440), (1440, 900), (390, 844), (412, 915), (820, 1180)]
-_LANGUAGES: Final = ["en-US", "en-GB", "de-DE", "fr-FR", "pt-BR", "es-ES", "hi-IN", "ja-JP"]
-_USER_AGENTS: Final = [
+SCREENS: Final = [(1920, 1080), (2560, 1440), (1440, 900), (390, 844), (412, 915), (820, 1180)]
+LANGUAGES: Final = ["en-US", "en-GB", "de-DE", "fr-FR", "pt-BR", "es-ES", "hi-IN", "ja-JP"]
+USER_AGENTS: Final = [
     (
         "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "
         "Chrome/142.0.0.0 Safari/537.36"
@@ -45,7 +45,7 @@ _USER_AGENTS: Final = [
         "Chrome/142.0.0.0 Safari/537.36 Edg/142.0.0.0"
     ),
 ]
-_PAGES: Final = [
+PAGES: Final = [
     "/",
     "/pricing?plan=team&billing=yearly",
     "/menu/lunch?table=14&utm_source=qr&utm_medium=print&utm_campaign=autumn",
@@ -100,7 +100,7 @@ def _template(path: str, headers: list[tuple[str, str]], body: object, events: i
 
 
 def _browser_headers(rng: random.Random, account: Account, agent: str) -> list[tuple[str, str]]:
-    language = rng.choice(_LANGUAGES)
+    language = rng.choice(LANGUAGES)
     return [
         ("Host", account.host),
         ("Connection", "keep-alive"),
@@ -118,10 +118,10 @@ def _browser_headers(rng: random.Random, account: Account, agent: str) -> list[t
 
 
 def _scanova(rng: random.Random, account: Account) -> Template:
-    agent = rng.choice(_USER_AGENTS)
-    width, height = rng.choice(_SCREENS)
+    agent = rng.choice(USER_AGENTS)
+    width, height = rng.choice(SCREENS)
     kind, metadata = rng.choice(_SCANOVA)
-    page = account.origin + rng.choice(_PAGES)
+    page = account.origin + rng.choice(PAGES)
     body = {
         "event_id": ID_SLOT,
         "site_id": account.site,
@@ -130,13 +130,13 @@ def _scanova(rng: random.Random, account: Account) -> Template:
         "web_session_id": _uuid(rng),
         "visitor_id": _uuid(rng),
         "page_url": page,
-        "referrer": account.origin + rng.choice(_PAGES),
+        "referrer": account.origin + rng.choice(PAGES),
         "timestamp": iso_slot(rng.randrange(1000)),
         "device": {
             "user_agent": agent,
             "screen_width": width,
             "screen_height": height,
-            "language": rng.choice(_LANGUAGES),
+            "language": rng.choice(LANGUAGES),
         },
         "metadata": metadata,
         "consent": "granted",
@@ -217,8 +217,8 @@ def _croct_payload(rng: random.Random, page: str, tab: str) -> dict[str, object]
 
 
 def _croct(rng: random.Random, account: Account) -> Template:
-    agent = rng.choice(_USER_AGENTS)
-    page = account.origin + rng.choice(_PAGES)
+    agent = rng.choice(USER_AGENTS)
+    page = account.origin + rng.choice(PAGES)
     original_ms = rng.randrange(990)
     # Beacons carry no id: a tab of its own makes each of them another event.
     body = {
@@ -242,7 +242,7 @@ def _croct(rng: random.Random, account: Account) -> Template:
 
 
 def _zenovay_event(rng: random.Random, index: int) -> dict[str, object]:
-    page = "https://shop.example.com" + rng.choice(_PAGES)
+    page = "https://shop.example.com" + rng.choice(PAGES)
     custom = {"name": "newsletter_subscribed", "source": "footer_form", "list": "weekly"}
     person = {
         "email": f"visitor{rng.randrange(10**6)}@example.com",
@@ -280,7 +280,7 @@ def _zenovay(rng: random.Random, size: int, account: Account) -> Template:
         "events": [_zenovay_event(rng, index) for index in range(size)],
         "serverContext": {
             "clientIp": f"203.0.113.{rng.randrange(256)}",
-            "userAgent": rng.choice(_USER_AGENTS),
+            "userAgent": rng.choice(USER_AGENTS),
             "acceptLanguage": "en-US,en;q=0.9",
         },
     }

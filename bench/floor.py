@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from collector.config import Server
-from collector.service import make_server
+from collector.supervisor import make_server
 
 # As long as the answer to a single Scanova event.
 _BODY: Final = b'{"event_id":"00000000-0000-4000-8000-000000000000"}'

@@ -19,6 +19,7 @@ from bench.fleet import LoadFailed
 from bench.options import Options
 from bench.rows import encoded_groups
 from storage import Files, layout
+from storage.datefolders import DateFolders
 from storage.flusher import Flusher
 from storage.wal import Sealed, Wal
 
@@ -34,7 +35,7 @@ def flush(options: Options) -> list[Figure]:
         for name in layout.FOLDERS:
             files.make_folder(directory / name)
         segments = [_segment(directory, number, options) for number in range(1, _REPEATS + 2)]
-        flusher = Flusher(directory, files)
+        flusher = Flusher(DateFolders(directory, files, time.monotonic), files)
         flusher.flush(segments[0])
         seconds = []
         for sealed in segments[1:]:

@@ -5,7 +5,7 @@ leave by a removal that is told; later ones are not held against it. Where the t
 read again, in case a removal or a join was under way between the two.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Final
@@ -13,43 +13,35 @@ from typing import Final
 from collector import audit
 from collector.audit import Found, Line, Removed
 from collector.book import DayFile, read_day
-from storage import Files, SmallFiles, StorageError, census, layout
+from storage import Files, SmallFiles, StorageError, census, layout, removed_rows
 
 _TRIES: Final = 4
 _PAUSE_S: Final = 0.5
-
-
-def nothing_removed(_directory: Path) -> Iterable[Removed]:
-    """No row was ever removed on purpose."""
-    return ()
 
 
 def examine(
     directory: Path,
     files: Files,
     *,
-    removed: Callable[[Path], Iterable[Removed]] = nothing_removed,
     wait: Callable[[float], object],
 ) -> list[Line]:
     """The lines of an audit of `directory`. Raises `StorageError` or OSError.
 
-    `removed` tells rows that left on purpose; `wait` passes seconds before another look.
+    `wait` passes seconds before another look.
     """
-    lines = _examine(directory, files, removed)
+    lines = _examine(directory, files)
     for _ in range(_TRIES - 1):
         if lines is not None and not any(line.difference for line in lines):
             break
         wait(_PAUSE_S)
-        again = _examine(directory, files, removed)
+        again = _examine(directory, files)
         lines = lines if again is None else again
     if lines is None:
         raise StorageError(f"{directory}: files kept changing while they were compared; ask again")
     return lines
 
 
-def _examine(
-    directory: Path, files: Files, removed: Callable[[Path], Iterable[Removed]]
-) -> list[Line] | None:
+def _examine(directory: Path, files: Files) -> list[Line] | None:
     """None: a file holds rows on both sides of the border, so the book has gone on meanwhile."""
     days = read_days(directory, files)
     borders = {date.fromisoformat(day.date): day.through for day in days}
@@ -61,7 +53,11 @@ def _examine(
         for side, is_counted in ((rows.before, True), (rows.behind, False))
         for one in side
     ]
-    return audit.reconcile(days, found, removed(directory))
+    removed = [
+        Removed(gone.of.site, gone.of.protocol, gone.of.hour_us, gone.of.rows, gone.reason)
+        for gone in removed_rows(directory, files)
+    ]
+    return audit.reconcile(days, found, removed)
 
 
 def read_days(directory: Path, files: Files) -> list[DayFile]:

@@ -51,10 +51,10 @@ class BookKeeper:
         self.book = Book(self._read)
         self.failures = 0
 
-    def load(self, complete: int) -> None:
+    def load(self) -> None:
         """Count the rows that no file counts; to be called before there are new ones.
 
-        `complete`: the newest segment there is. Reads as many rows as were written since the last
+        Reads as many rows as were written since the last
         second before a crash. Raises `StorageError` or OSError.
         """
         borders: dict[date, int] = {}
@@ -80,7 +80,7 @@ class BookKeeper:
             if newest > borders[day]:
                 rows = [_counted(one) for one in found.behind if one.date == day]
                 self.book.found(rows, day, newest)
-        self.book.complete(complete)
+        self.book.complete(found.highest)
 
     def _read(self, day: date) -> DayFile | None:
         name = file_name(day)

@@ -8,8 +8,8 @@ from typing import Literal
 
 import click
 
+from collector import cli_lake, keys, render
 from collector import demo as demonstration
-from collector import keys, render
 from collector.cli_audit import audit, show_receipt
 from collector.cli_quarantine import quarantine
 from collector.cli_shared import config_option, load, told_plainly
@@ -40,9 +40,9 @@ def serve(path: Path | None) -> None:
     """Run the collector until it is stopped (Ctrl-C or SIGTERM)."""
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     config = load(path)
-    from collector import service  # noqa: PLC0415  only this command needs the server loaded
+    from collector import supervisor  # noqa: PLC0415  only this command needs the server
 
-    sys.exit(service.serve(config))
+    sys.exit(supervisor.serve(config))
 
 
 @main.command()
@@ -238,3 +238,7 @@ def demo(path: Path | None, url: str | None, seconds: float, rate: float, key: s
 def _own_url(config: Config) -> str:
     host = config.server.host
     return f"http://{f'[{host}]' if ':' in host else host}:{config.server.port}"
+
+
+for command in (cli_lake.compact, cli_lake.retention, cli_lake.erase):
+    main.add_command(command)

@@ -116,6 +116,9 @@ def show_receipt(path: Path | None, text: str, every_date: bool, form: str) -> N
 
 def _with_progress(days: Sequence[date]) -> Iterator[date]:
     """`days`, with a bar on standard error while they are searched."""
+    if not sys.stderr.isatty():
+        yield from days
+        return
     with click.progressbar(days, label="searching dates", file=sys.stderr) as bar:
         yield from bar
 

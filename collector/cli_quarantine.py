@@ -10,7 +10,9 @@ import msgspec
 
 from collector import render
 from collector.cli_audit import time_text
+from collector.cli_lake import order
 from collector.cli_shared import config_option, load, told_plainly
+from collector.replay import Report
 from storage import Kept, asidereader
 
 _EXIT_NOT_FOUND: Final = 1
@@ -99,6 +101,40 @@ def show_kept(path: Path | None, one: str, form: str) -> None:
         click.echo(_as_json(kept))
     else:
         click.echo(_as_text(kept))
+
+
+@quarantine.command("replay")
+@config_option
+@click.argument("ids", nargs=-1, metavar="[ID]...")
+@_site_option
+@_reason_option
+@_protocol_option
+@click.option("--dry-run", is_flag=True, help="Judge them, change nothing.")
+@click.option("--json", "is_json", is_flag=True, help="Print JSON.")
+def replay_kept(path: Path | None, dry_run: bool, is_json: bool, **chosen: tuple[str, ...]) -> None:
+    """Put events in quarantine through the rules of now: those named, or all that options leave.
+
+    Accepted ones become rows, flagged `replayed`, and leave the quarantine; so do duplicates.
+    Others stay, with the reason of now. Twice is harmless. Carried out by the running collector,
+    by its configuration, or here where none is running. Exit code 1 if an ID is not there.
+    """
+    with told_plainly():
+        value = order(load(path), "replay", {**chosen, "dry_run": dry_run})
+        report = msgspec.convert(value, Report)
+    if is_json:
+        click.echo(_encoder.encode(report))
+    else:
+        would = "would be " if dry_run else ""
+        click.echo(
+            f"{report.seen} event(s): {report.accepted} {would}accepted, "
+            f"{report.duplicate} {would}duplicate, {report.removed} {would}removed for privacy"
+        )
+        for reason, count in sorted(report.stays.items()):
+            click.echo(f"  {count} stay: {reason}")
+    for one in report.missing:
+        click.echo(f"{render.shown(one)}: not in quarantine", err=True)
+    if report.missing:
+        sys.exit(_EXIT_NOT_FOUND)
 
 
 def _as_text(kept: Kept) -> str:

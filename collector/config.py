@@ -76,6 +76,9 @@ class Storage(msgspec.Struct, frozen=True, kw_only=True):
     quarantine_bytes_max: Bytes = 67_108_864
     # 0: until they are replayed or removed.
     quarantine_days: Annotated[int, Meta(ge=0, le=36_500)] = 30
+    # Parts of the open date that wait until they are joined: each time, a reader who has just
+    # listed its folder has to ask again.
+    join_parts_min: Annotated[int, Meta(ge=2, le=100_000)] = 100
     # About 2 bytes of memory and 25 of disk each; beyond it the oldest keys are forgotten, counted
     # and logged.
     keys_max: Capacity = 1_000_000_000
@@ -139,6 +142,8 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     allowed_domains: tuple[DomainPattern, ...] = ()
     goals: frozenset[Name] = frozenset()
     honour_gpc: bool = False
+    # -1: as storage.retention_days; 0: for ever.
+    retention_days: Annotated[int, Meta(ge=-1, le=36_500)] = -1
     tracking_code: Name = ""
     croct_app_id: Uuid = ""
     croct_require_signed_tokens: bool = False

@@ -13,21 +13,21 @@ together in memory. Event loop only; looking through bytes and writing them go t
 
 import asyncio
 import logging
-import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Final
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, Final
 
 import msgspec
 
+from collector import rawbody
 from collector.access import Access, Caller
-from collector.adapters import decoding
-from collector.adapters.contract import BodyShape, Endpoint, Request
+from collector.adapters.contract import Endpoint, Request
 from collector.config import Site
 from collector.event import Outcome
 from collector.ids import uuid7
 from collector.privacy import gpc_sent
 from collector.refusal import Refusal, Violation
-from storage import RAW_BYTES_MAX, Aside, Kept, StorageError, size_of
+from storage import RAW_BYTES_MAX, Aside, Kept, Person, StorageError, size_of
 
 Mask = Callable[[Endpoint, bytes], bytes]  # a body of it: the same without addresses of clients
 
@@ -45,15 +45,8 @@ _HEADERS: Final = (
     *(b"sec-ch-ua", b"sec-ch-ua-mobile", b"sec-ch-ua-platform", b"sec-gpc"),
 )
 _HEADER_BYTES_MAX: Final = 512
-_CONSENT: Final = re.compile(rb'"consent"\s*:\s*(?:"([^"\\]{0,32})"|(?!null))')
 
-_members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_list: Final = msgspec.json.Decoder(list[msgspec.Raw])
-_text: Final = msgspec.json.Decoder(str)
 _encoder: Final = msgspec.json.Encoder()
-_NULL: Final = msgspec.Raw(b"null")
-
-Members = Mapping[str, msgspec.Raw]
 
 
 class _Candidate(msgspec.Struct):
@@ -67,7 +60,7 @@ class _Candidate(msgspec.Struct):
 class Quarantine:
     """Keeps refused events of each site, up to `bytes_max` (0: none), for `days` (0: for ever).
 
-    `mask` takes addresses of clients out of a body. `wake` is called when a write cannot wait.
+    `mask` takes addresses of clients out of a body.
     """
 
     def __init__(
@@ -79,8 +72,7 @@ class Quarantine:
         bytes_max: int,
         days: int,
         now_us: Callable[[], int],
-        in_thread: Callable[..., Awaitable[object]],
-        wake: Callable[[], None],
+        in_thread: Callable[..., Awaitable[Any]],
     ) -> None:
         self._aside = aside
         self._access = access
@@ -89,7 +81,9 @@ class Quarantine:
         self._days = days
         self._now_us = now_us
         self._in_thread = in_thread
-        self._wake = wake
+        self._flushes: list[asyncio.Future[None]] = []
+        # Called when a write cannot wait; replaced by whoever writes.
+        self.wake: Callable[[], None] = lambda: None
         self._used: dict[str, int] = {}
         self._pending: list[_Candidate] = []
         self._pending_bytes = 0
@@ -108,6 +102,25 @@ class Quarantine:
     def load(self) -> None:
         """Find out what is kept. Raises `StorageError` or OSError."""
         self._used = self._aside.open()
+
+    async def flush(self) -> None:
+        """Return when all that waits now is written, or is known not to be."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._flushes.append(done)
+        self.wake()
+        await done
+
+    async def erase(self, person: Person, dry_run: bool) -> dict[str, int]:
+        """Take out the events of a person, or only count them; how many, by file.
+
+        Those of the person's site whose bytes hold the value that the person is known by. Raises
+        `StorageError` or OSError.
+        """
+        await self.flush()
+        erase = partial(self._aside.erase, person.site, [person.value], dry_run=dry_run)
+        counts: dict[str, int] = await self._in_thread(erase)
+        self._is_stale = True
+        return counts
 
     def refresh(self) -> None:
         """What is kept was changed by somebody else: look again at the next write."""
@@ -129,7 +142,7 @@ class Quarantine:
         if candidate is None:
             return False
         candidate.decided = asyncio.get_running_loop().create_future()
-        self._wake()
+        self.wake()
         return await candidate.decided
 
     def _consider_body(
@@ -137,7 +150,7 @@ class Quarantine:
     ) -> _Candidate | None:
         if not refusal.kind.keeps or not self._bytes_max:
             return None
-        members = _members_of(request.body)
+        members = rawbody.members_of(request.body)
         site = self._site_of(endpoint, caller, members, {})
         if site is None:
             return None
@@ -161,31 +174,31 @@ class Quarantine:
         if not refused or not self._bytes_max:
             return
         shape = endpoint.shape
-        beside: Members = {}
+        beside: rawbody.Members = {}
         items = [msgspec.Raw(request.body)]
         envelope = None
         if shape.items:
-            beside = _members_of(request.body)
-            items = _items_of(beside.get(shape.items, _NULL))
-            envelope = _envelope(shape, beside)
+            beside = rawbody.members_of(request.body)
+            items = rawbody.items_of(beside.get(shape.items, rawbody.NULL))
+            envelope = rawbody.envelope(shape, beside)
         if len(items) != len(outcomes):
             return  # read in another way than the adapter did: nothing is sure
         for index, refusal in refused:
             raw = bytes(items[index])
-            members = _members_of(raw)
+            members = rawbody.members_of(raw)
             site = sites[index] or self._site_of(endpoint, caller, members, beside)
             if site is not None:
                 what = (raw, members, envelope)
                 self._consider(endpoint, request, caller, (refusal, site), what)
 
     def _site_of(
-        self, endpoint: Endpoint, caller: Caller, members: Members, beside: Members
+        self, endpoint: Endpoint, caller: Caller, members: rawbody.Members, beside: rawbody.Members
     ) -> Site | None:
         """The site that a refused event would have gone to, if its sender may write there."""
         if caller.site is not None:
             return caller.site
         shape = endpoint.shape
-        name = _text_of(members, shape.site) or _text_of(beside, shape.site)
+        name = rawbody.text_of(members, shape.site) or rawbody.text_of(beside, shape.site)
         if not name:
             return self._access.only_site(caller)
         if shape.is_tracking_code:
@@ -200,7 +213,7 @@ class Quarantine:
         request: Request,
         caller: Caller,
         why: tuple[Refusal, Site],
-        what: tuple[bytes, Members, str | None],
+        what: tuple[bytes, rawbody.Members, str | None],
     ) -> _Candidate | None:
         (refusal, site), (raw, members, envelope) = why, what
         if site.honour_gpc and gpc_sent(request.headers):
@@ -220,7 +233,7 @@ class Quarantine:
             key_id=caller.key.name if caller.key else None,
             origin=caller.origin or None,
             headers=_headers(request),
-            event_id=_text_of(members, endpoint.shape.identity)[:_ID_CHARS_MAX] or None,
+            event_id=rawbody.text_of(members, endpoint.shape.identity)[:_ID_CHARS_MAX] or None,
             envelope=envelope,
             raw=raw,
         )
@@ -247,6 +260,7 @@ class Quarantine:
         Waits for the disk, so the owner calls it again only when it has returned.
         """
         pending, self._pending, self._pending_bytes = self._pending, [], 0
+        flushes, self._flushes = self._flushes, []
         allowed: set[str] = set()
         if pending:
             try:
@@ -254,6 +268,9 @@ class Quarantine:
             except (StorageError, OSError) as error:
                 self._failed(error)
             self._decide(pending, allowed)
+        for done in flushes:
+            if not done.done():
+                done.set_result(None)
         try:
             await self._tidy()
         except (StorageError, OSError) as error:
@@ -280,7 +297,9 @@ class Quarantine:
         chosen = []
         for candidate in pending:
             kept, endpoint = candidate.kept, candidate.endpoint
-            if _consents(endpoint.shape, kept.raw) and not endpoint.shape.is_forbidden(kept.raw):
+            if rawbody.consents(endpoint.shape, kept.raw) and not endpoint.shape.is_forbidden(
+                kept.raw
+            ):
                 envelope = kept.envelope
                 if envelope is not None:
                     envelope = self._mask(endpoint, envelope.encode()).decode()
@@ -298,8 +317,7 @@ class Quarantine:
                 self._is_stale = True
         if self._is_stale:
             self._is_stale = False
-            sizes = await self._in_thread(self._aside.sizes)
-            assert isinstance(sizes, dict)
+            sizes: dict[str, int] = await self._in_thread(self._aside.sizes)
             for candidate in self._pending:
                 kept = candidate.kept
                 sizes[kept.site_id] = sizes.get(kept.site_id, 0) + size_of(kept)
@@ -311,60 +329,6 @@ def violations_json(violations: tuple[Violation, ...]) -> msgspec.Raw | None:
     if not violations:
         return None
     return msgspec.Raw(_encoder.encode(violations[:_VIOLATIONS_MAX]))
-
-
-def join(shape: BodyShape, envelope: str | None, raw: bytes) -> bytes:
-    """The body that a kept event makes: itself, or a batch of one."""
-    if not shape.items or envelope is None:
-        return raw
-    members = {**_members_of(envelope.encode()), shape.items: [msgspec.Raw(raw)]}
-    return _encoder.encode(members)
-
-
-# --- reading what could not be read
-
-
-def _members_of(raw: bytes) -> Members:
-    """The members of an object, none if it is no object."""
-    try:
-        return decoding.decode(_members, bytes(raw))
-    except (msgspec.ValidationError, decoding.Malformed):
-        return {}
-
-
-def _items_of(raw: msgspec.Raw) -> list[msgspec.Raw]:
-    try:
-        return decoding.decode(_list, bytes(raw))
-    except (msgspec.ValidationError, decoding.Malformed):
-        return []
-
-
-def _text_of(members: Members, name: str) -> str:
-    """The member if it is a text, else ""."""
-    raw = members.get(name, _NULL)
-    try:
-        return decoding.decode(_text, bytes(raw))
-    except (msgspec.ValidationError, decoding.Malformed):
-        return ""
-
-
-def _envelope(shape: BodyShape, beside: Members) -> str:
-    """What of a batch each of its items needs, as JSON."""
-    named = {name: beside[name] for name in shape.envelope if name in beside}
-    return _encoder.encode(named).decode("utf-8", "replace")
-
-
-def _consents(shape: BodyShape, raw: bytes) -> bool:
-    """Whether nothing says that consent is withheld, as far as it can be read."""
-    members = _members_of(raw)
-    if members and shape.items not in members:
-        sent = members.get("consent", _NULL)
-        return bytes(sent) == b"null" or _text_of(members, "consent") in shape.consents
-    # No object, or a batch: consent is searched for, wherever it may stand.
-    return all(
-        found[1] is not None and found[1].decode("latin-1") in shape.consents
-        for found in _CONSENT.finditer(raw)
-    )
 
 
 def _header(request: Request, name: bytes) -> str | None:

@@ -20,11 +20,13 @@ from typing import Any, Final, Literal
 import msgspec
 
 from collector import quarantine as keeping
+from collector import rawbody
 from collector.access import Caller
 from collector.adapters.contract import Endpoint, Head, PlainEndpoint, Request
 from collector.config import Key
 from collector.event import Event, Outcome, Row, Verdict
 from collector.normalise import Clock
+from collector.orders import OrderFailed
 from collector.pipeline import Pipeline
 from collector.quarantine import Quarantine
 from collector.refusal import INACTIVE_SITE, SUSPENDED, UNKNOWN_SITE, Refusal
@@ -103,30 +105,31 @@ class Replay:
         self._in_thread = in_thread
 
     async def replay(
-        self, arguments: dict[str, Any], tell: Callable[[str], object]
+        self, arguments: dict[str, Any], tell: Callable[[int, int, str], object]
     ) -> dict[str, Any]:
         """Replay what `arguments` (`Arguments`) ask for; a `Report` as plain values.
 
-        `tell` is told how far it is. Raises ValueError for arguments that make no sense,
-        `StorageError` or OSError when files cannot be read or written: what was done until then is
-        done, and the same call may be repeated.
+        `tell` is told how far it is. Raises `StorageError` (`OrderFailed` for arguments that make
+        no sense) or OSError when files cannot be read or written: what was done until then is done,
+        and the same call may be repeated.
         """
         try:
             asked = msgspec.convert(arguments, Arguments)
         except msgspec.ValidationError as error:
-            raise ValueError(str(error)) from None
+            raise OrderFailed(f"not a choice of events: {error}") from None
         wanted = asidereader.Filter(
             ids=tuple(one.lower() for one in asked.ids),
             sites=asked.sites,
             reasons=asked.reasons,
             protocols=asked.protocols,
         )
+        await self._quarantine.flush()
         ids: list[str] = await self._in_thread(asidereader.ids, self._directory, wanted)
         missing = tuple(sorted(set(wanted.ids) - set(ids)))
         report = Report(missing=missing, dry_run=asked.dry_run)
         for start in range(0, len(ids), _AT_ONCE):
             await self._replay_some(ids[start : start + _AT_ONCE], report, dry_run=asked.dry_run)
-            tell(f"{min(start + _AT_ONCE, len(ids))} of {len(ids)} events")
+            tell(min(start + _AT_ONCE, len(ids)), len(ids), "events")
         return {name: getattr(report, name) for name in report.__struct_fields__}
 
     async def _replay_some(self, ids: Sequence[str], report: Report, *, dry_run: bool) -> None:
@@ -200,7 +203,7 @@ def _request(kept: Kept, endpoint: Endpoint) -> Request:
         path=endpoint.path,
         query=b"",
         headers=found,
-        body=keeping.join(endpoint.shape, kept.envelope, kept.raw),
+        body=rawbody.join(endpoint.shape, kept.envelope, kept.raw),
         now_us=kept.time,
     )
 

@@ -1,48 +1,38 @@
 """Composition root: builds everything, starts and stops it in order. Has the only real clock.
 
-`Service` lives in the worker process; `serve` is what the main process does. The main process only
-supervises: it starts the worker anew when that ends by itself, as it does after a failed sync.
+`Service` lives in the worker process of a collector that serves (`supervisor`), or, without
+listening, in the process of a command that needs the data directory open for writing.
 """
 
 import asyncio
-import ctypes
 import gc
 import logging
 import os
-import signal
-import socket
-import sys
 import time
-from functools import partial
-from multiprocessing import Value
-from multiprocessing.sharedctypes import Synchronized
+from collections.abc import Callable
 from typing import Any, Final
 
-import msgspec
-from granian import Granian
-from granian.constants import HTTPModes, Interfaces
-from granian.http import HTTP1Settings
-from granian.log import LogLevels
-from granian.server.common import AbstractServer
-
-from collector import config_file, gauges, logs, startcheck
+from collector import gauges, orders
 from collector.access import Access
 from collector.adapters import ENDPOINTS
 from collector.adapters.contract import Response
 from collector.addresses import AddressReader
 from collector.asgi import App, Edge
 from collector.bookkeeper import BookKeeper
-from collector.config import Config, Server
+from collector.config import Config
 from collector.http import BodyReader
+from collector.lakeorders import LakeOrders
 from collector.masking import mask_addresses
 from collector.metrics import Metrics
 from collector.normalise import Clock
+from collector.orders import Arguments, OrderDesk, Tell
 from collector.origin import request_host
 from collector.periodic import Periodic
 from collector.pipeline import Pipeline
 from collector.privacy import AddressHasher
 from collector.quarantine import Quarantine
 from collector.ratelimit import Limiter
+from collector.replay import Replay
 from collector.salt import DailySalt
 from collector.sites import Sites
 from collector.tally import Counts
@@ -51,6 +41,7 @@ from storage import (
     Aside,
     Files,
     Locked,
+    Retention,
     Settings,
     SmallFiles,
     StorageError,
@@ -68,16 +59,13 @@ _KEEP_S: Final = 1.0
 _KEEP_PAUSE_S: Final = 0.05
 # Long enough for the answers of the failed group to leave, short enough to be up again at once.
 _EXIT_DELAY_S: Final = 0.2
-_EXIT_CODE: Final = 70
+END_CODE: Final = 70
 _GC_THRESHOLD: Final = 20_000
-# How long the event loop may wait until a thread lets go of the interpreter's lock; usual: 5 ms.
-_SWITCH_S: Final = 0.001
 # Answers that were handed to the server when a stop began still have to reach their sockets.
 _LINGER_S: Final = 0.1
 _FLUSH_TIMEOUT_S: Final = 8.0
 # A reload starts the new worker before the old one is told to stop.
 _WORKER_LOCK_WAIT_S: Final = 30.0
-_PR_SET_PDEATHSIG: Final = 1
 
 
 def _now_us() -> int:
@@ -91,9 +79,12 @@ def _monotonic_us() -> int:
 class Service:
     """One running collector, in the worker process."""
 
-    def __init__(self, config: Config, files: Files | None = None) -> None:
+    def __init__(
+        self, config: Config, files: Files | None = None, *, waits_for_lock: bool = True
+    ) -> None:
         self._config = config
         self._files = files or Files()
+        self._waits_for_lock = waits_for_lock
         self._last_sweep_s = 0.0
 
     async def start(self) -> Edge:
@@ -117,16 +108,18 @@ class Service:
             timeout_ms=config.server.body_timeout_ms, monotonic_s=time.monotonic
         )
         access = Access(sites, limiter, monotonic_us=_monotonic_us)
+        await self._open_quarantine(access)
+        clock = Clock(config.time)
         pipeline = Pipeline(
             access=access,
             store=self._store,
-            clock=Clock(config.time),
+            clock=clock,
             hasher=AddressHasher(),
             salt=DailySalt(self._store),
             counts=Counts(self._books.book, self._metrics),
             now_us=_now_us,
             body_bytes_max=config.server.body_bytes_max,
-            quarantine=await self._open_quarantine(access),
+            quarantine=self._quarantine,
         )
         self._edge = Edge(
             endpoints=ENDPOINTS,
@@ -149,6 +142,7 @@ class Service:
         )
         self._ticker = self._loop.call_later(_TICK_S, self._tick)
         self._usage_kept = Periodic(self._usage.save, interval_s=_KEEP_S)
+        self._open_orders(pipeline, sites, clock)
         # What lives as long as the process need not be visited by every collection, and a request
         # leaves no cycles behind: collecting after every 700 allocations cost 4 to 8 %.
         gc.freeze()
@@ -160,8 +154,10 @@ class Service:
     async def stop(self) -> None:
         """Refuse newcomers, finish what is in flight, put everything into parts, unlock."""
         self._ticker.cancel()
+        self.orders.stop()
         await self._edge.drain(self._config.server.stop_timeout_ms / 1000)
         await asyncio.sleep(_LINGER_S)
+        await self._orders_done
         await self._usage_kept.finish()
         await self._quarantine_kept.finish()
         await self._store.close(flush_timeout_s=_FLUSH_TIMEOUT_S)
@@ -179,6 +175,11 @@ class Service:
             queue_bytes_max=storage.queue_bytes_max,
             disk_free_bytes_min=storage.disk_free_bytes_min,
             keys_max=storage.keys_max,
+            join_parts_min=storage.join_parts_min,
+            retention=Retention(
+                storage.retention_days,
+                {s.id: s.retention_days for s in self._config.sites if s.retention_days >= 0},
+            ),
         )
         deadline_s = time.monotonic() + _WORKER_LOCK_WAIT_S
         while True:
@@ -191,45 +192,63 @@ class Service:
                     on_fatal=self._end,
                 )
             except Locked:
-                if time.monotonic() > deadline_s:
+                if not self._waits_for_lock or time.monotonic() > deadline_s:
                     raise
                 await asyncio.sleep(0.1)
 
     async def _open_book(self) -> None:
         """Read the book of events, and count the rows that it does not know yet."""
         directory = self._config.storage.directory
-        self._books = BookKeeper(
-            SmallFiles(directory / layout.AUDIT, self._files),
-            directory,
-            self._files,
-            in_thread=asyncio.to_thread,
-        )
-        await asyncio.to_thread(self._books.load, self._store.complete)
+        folder = SmallFiles(directory / layout.AUDIT, self._files)
+        self._books = BookKeeper(folder, directory, self._files, in_thread=asyncio.to_thread)
         book = self._books.book
+        self._store.counted = lambda: book.counted
         self._store.on_sealed = lambda sealed: book.seal(sealed.number, sealed.date)
+        await asyncio.to_thread(self._books.load)
         self._books_kept = Periodic(self._books.save, interval_s=_KEEP_S)
 
-    async def _open_quarantine(self, access: Access) -> Quarantine:
+    async def _open_quarantine(self, access: Access) -> None:
         storage = self._config.storage
-        quarantine = self._quarantine = Quarantine(
-            Aside(storage.directory, self._files),
+        self._aside = Aside(storage.directory, self._files)
+        self._quarantine = Quarantine(
+            self._aside,
             access=access,
             mask=lambda endpoint, raw: mask_addresses(raw, endpoint.address_member),
             bytes_max=storage.quarantine_bytes_max,
             days=storage.quarantine_days,
             now_us=_now_us,
             in_thread=asyncio.to_thread,
-            # Called later, when it is there.
-            wake=lambda: self._quarantine_kept.wake(),  # noqa: PLW0108
         )
-        await asyncio.to_thread(quarantine.load)
-        self._quarantine_kept = Periodic(quarantine.save, interval_s=_KEEP_S, pause_s=_KEEP_PAUSE_S)
-        return quarantine
+        await asyncio.to_thread(self._quarantine.load)
+        self._quarantine_kept = Periodic(
+            self._quarantine.save, interval_s=_KEEP_S, pause_s=_KEEP_PAUSE_S
+        )
+        self._quarantine.wake = self._quarantine_kept.wake
+
+    def _open_orders(self, pipeline: Pipeline, sites: Sites, clock: Clock) -> None:
+        """Begin to look for what commands ask."""
+        directory = self._config.storage.directory
+        lake = LakeOrders(self._store, _now_us, self._quarantine.erase)
+        replay = Replay(
+            pipeline=pipeline,
+            quarantine=self._quarantine,
+            aside=self._aside,
+            sites=sites,
+            keys=self._config.keys,
+            endpoints=ENDPOINTS,
+            clock=clock,
+            directory=directory,
+            now_us=_now_us,
+            in_thread=asyncio.to_thread,
+        )
+        handlers = {**lake.handlers, "replay": replay.replay}
+        self.orders = OrderDesk(directory / layout.ORDERS, self._files, handlers)
+        self._orders_done = self._loop.create_task(self.orders.run())
 
     def _end(self, error: StorageError) -> None:
         """After a failed sync: answer those who wait, then end; the supervisor starts anew."""
         _log.critical("ending this worker: %s", error)
-        self._loop.call_later(_EXIT_DELAY_S, os._exit, _EXIT_CODE)
+        self._loop.call_later(_EXIT_DELAY_S, os._exit, END_CODE)
 
     def _tick(self) -> None:
         # First of all, so that one that fails is not the last.
@@ -259,101 +278,39 @@ def _text(status: int, body: bytes) -> Response:
     return Response(status, [(b"content-type", b"text/plain; charset=utf-8")], body)
 
 
-# --- processes
+def make_app(config: Config, on_failed_start: Callable[[Exception], None]) -> App:
+    """The application that the server runs."""
+    return App(Service(config), on_failed_start)
 
 
-def serve(config: Config) -> int:
-    """Run the collector until it is told to stop; returns the exit code."""
-    problem = startcheck.maybe_problem(config, monotonic_s=time.monotonic, wait=time.sleep)
-    if problem:
-        sys.stderr.write(f"collector: {problem}\n")
-        return 1
-    config = _with_port(config)
-    has_failed: Synchronized[int] = Value("i", 0)
-    current = _Current(config)
-    server = make_server(config.server)
-    server.on_reload(current.read_again)
-    loader = partial(_load_app, current, has_failed)
-    try:
-        server.serve(target_loader=loader, wrap_loader=False)
-    except SystemExit as end:
-        return int(end.code or 0) if not isinstance(end.code, str) else 1
-    return 1 if has_failed.value else 0
+def give_order(
+    config: Config,
+    command: str,
+    arguments: Arguments,
+    *,
+    watch: Tell,
+    wait: Callable[[float], bool],
+) -> Any:
+    """Have an order carried out by the running collector or, where there is none, here.
 
-
-def make_server(settings: Server) -> AbstractServer[Any]:
-    """One worker under a supervisor; bench/ measures a bare handler in the very same."""
-    return Granian(
-        "collector",
-        address=settings.host,
-        port=settings.port,
-        interface=Interfaces.ASGI,
-        http=HTTPModes.http1,
-        http1_settings=HTTP1Settings(header_read_timeout=settings.body_timeout_ms),
-        websockets=False,
-        # Its own remarks on starting and stopping are of interest to those who look for trouble.
-        log_level=LogLevels.info if settings.log_level == "debug" else LogLevels.warning,
-        log_dictconfig=logs.dictionary(settings.log_level),
-        respawn_failed_workers=True,
+    See `orders.give`.
+    """
+    return orders.give(
+        config.storage.directory,
+        command,
+        arguments,
+        alone=lambda: asyncio.run(_carry_out(config, command, arguments, watch)),
+        watch=watch,
+        wait=wait,
+        now_us=_now_us(),
     )
 
 
-def _with_port(config: Config) -> Config:
-    """`config` with a free port where it says 0, so that the log can name it."""
-    if config.server.port:
-        return config
-    with socket.create_server((config.server.host, 0)) as probe:
-        port = probe.getsockname()[1]
-    server = msgspec.structs.replace(config.server, port=port)
-    return msgspec.structs.replace(config, server=server)
-
-
-class _Current:
-    """The settings in force, in the main process; every new worker starts with them."""
-
-    def __init__(self, config: Config) -> None:
-        self.config = config
-
-    def read_again(self) -> None:
-        """Take the file as it is now (SIGHUP); where to listen stays as it is.
-
-        A file that has become faulty is not obeyed: a slip of the pen must not stop a collector.
-        """
-        if self.config.path is None:
-            return
-        try:
-            found = config_file.load(self.config.path)
-        except config_file.ConfigError as error:
-            for fault in error.faults:
-                _log.error("%s; the settings read before stay in force", fault)
-            return
-        old = self.config.server
-        server = msgspec.structs.replace(found.server, host=old.host, port=old.port)
-        self.config = msgspec.structs.replace(found, server=server)
-
-
-def _load_app(current: _Current, has_failed: "Synchronized[int]") -> App:
-    """Runs in the worker, before its event loop."""
-    sys.setswitchinterval(_SWITCH_S)
-    _end_with_parent()
-    return App(Service(current.config), partial(_give_up, has_failed))
-
-
-def _give_up(has_failed: "Synchronized[int]", error: Exception) -> None:
-    """A start that failed once fails again: stop the supervisor instead of being started anew."""
-    if not isinstance(error, StorageError | OSError):
-        _log.error("start failed", exc_info=error)
-    has_failed.value = 1
-    os.kill(os.getppid(), signal.SIGTERM)
-
-
-def _end_with_parent() -> None:
-    """Have the kernel kill this process when the supervisor dies, however it dies.
-
-    An orphan would go on holding the port and the data directory.
-    """
-    parent = os.getppid()
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(_EXIT_CODE)
+async def _carry_out(config: Config, command: str, arguments: Arguments, tell: Tell) -> Any:
+    """Open the data directory without listening, carry out one order, close it again."""
+    service = Service(config, waits_for_lock=False)
+    await service.start()
+    try:
+        return await service.orders.carry_out(command, arguments, tell)
+    finally:
+        await service.stop()

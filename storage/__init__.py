@@ -1,8 +1,9 @@
 """The storage engine: lines in, Parquet and queries out. Knows nothing of HTTP or protocols."""
 
-from storage import asidereader, census, find, inspect, layout, recovery, tail
+from storage import asidereader, byhand, census, find, inspect, layout, recovery, tail
 from storage.aside import RAW_BYTES_MAX, Aside, Kept, Reason, size_of
 from storage.commit import Commit, Receipt
+from storage.erasure import Erased, Person, Who
 from storage.errors import (
     Closed,
     Corruption,
@@ -16,7 +17,10 @@ from storage.errors import (
 from storage.files import Files
 from storage.keyindex import ColdKeys, KeyIndex, make_key, make_scope
 from storage.layout import day_of
+from storage.partwork import Joined
 from storage.query import Lake, QueryError
+from storage.removals import Removed, removed_rows
+from storage.retention import Expired, Retention
 from storage.schema import COLUMNS, Column, Row, encode
 from storage.smallfiles import SmallFiles
 from storage.store import Settings, Store
@@ -32,15 +36,21 @@ __all__ = [
     "Commit",
     "Corruption",
     "DiskFull",
+    "Erased",
+    "Expired",
     "Files",
+    "Joined",
     "Kept",
     "KeyIndex",
     "Lake",
     "Locked",
+    "Person",
     "QueryError",
     "QueueFull",
     "Reason",
     "Receipt",
+    "Removed",
+    "Retention",
     "Row",
     "Sealed",
     "Settings",
@@ -49,7 +59,9 @@ __all__ = [
     "Store",
     "SyncFailed",
     "Unavailable",
+    "Who",
     "asidereader",
+    "byhand",
     "census",
     "day_of",
     "encode",
@@ -59,6 +71,7 @@ __all__ = [
     "make_key",
     "make_scope",
     "recovery",
+    "removed_rows",
     "size_of",
     "tail",
 ]

@@ -40,13 +40,14 @@ class Census(msgspec.Struct, frozen=True):
     """Rows on disk, on either side of a border between segments.
 
     `before`: in segments up to the border of their date; `behind`: in later ones, of which
-    `newest` tells the last per date. `straddling` parts hold segments of both sides; their rows are
-    in neither.
+    `newest` tells the last per date, and `highest` the last of all, with rows or without.
+    `straddling` parts hold segments of both sides; their rows are in neither.
     """
 
     before: tuple[FoundRows, ...]
     behind: tuple[FoundRows, ...]
     newest: dict[date, int]
+    highest: int
     straddling: tuple[Part, ...]
 
 
@@ -111,7 +112,7 @@ def _count(
     if not behind_only:
         _count_parts(events, sides[0], before)
     _count_parts(events, sides[1], behind)
-    return Census(_listed(before), _listed(behind), newest, tuple(sides[2]))
+    return Census(_listed(before), _listed(behind), newest, listing.newest, tuple(sides[2]))
 
 
 def _count_lines(

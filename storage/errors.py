@@ -55,3 +55,14 @@ class SyncFailed(StorageError):
 
 class FlushFailed(StorageError):
     """A segment could not become a part; the segment stays and is tried again."""
+
+
+class CompactionFailed(StorageError):
+    """Parts could not be written anew; they are as they were."""
+
+
+class Interrupted(StorageError):
+    """Work on parts was given up half-way; they are as they were."""
+
+    def __init__(self) -> None:
+        super().__init__("given up, because the collector is stopping")

@@ -6,18 +6,29 @@ each method is one operation that can fail, and says what its success promises. 
 unless said otherwise.
 """
 
+import ctypes
 import errno
 import fcntl
 import os
+import platform
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from storage.errors import Locked
 
 _MODE = 0o640
+_AT_FDCWD: Final = -100
+_RENAME_EXCHANGE: Final = 2
+# For C libraries that do not know `renameat2` (musl); numbers of the system call.
+_RENAMEAT2: Final = {"x86_64": 316, "aarch64": 276}
+# How a system says that it cannot swap two names, or link here: do it in another way.
+CANNOT: Final = frozenset(
+    {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EXDEV, errno.EPERM, errno.EMLINK}
+)
 
 
 class Files:
@@ -82,21 +93,45 @@ class Files:
         finally:
             os.close(descriptor)
 
+    def force(self, path: Path) -> None:
+        """Force what `path` holds to disk; on success it survives a loss of power."""
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
     def publish(self, temporary: Path, final: Path) -> None:
         """Give a finished file its name: force it to disk, rename, force the folder.
 
         On success `final` is whole and lasting; before, it does not exist.
         """
-        descriptor = os.open(temporary, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        Files.force(self, temporary)
         final.parent.mkdir(parents=True, exist_ok=True)
         temporary.rename(final)
         self.sync_folder(final.parent)
         # Its folder may be new, or have been made by a try that failed before it was lasting.
         self.sync_folder(final.parent.parent)
+
+    def link(self, path: Path, other: Path) -> None:
+        """Give a file a second name; lasting once its folder is synced."""
+        os.link(path, other)
+
+    def exchange(self, path: Path, other: Path) -> None:
+        """Swap two folders in one step; lasting on success.
+
+        Raises OSError with an `errno` in `CANNOT`, and nothing done, where the kernel or the file
+        system does not know how.
+        """
+        _exchange(os.fsencode(path), os.fsencode(other))
+        self.sync_folder(path.parent)
+        self.sync_folder(other.parent)
+
+    def move_folder(self, path: Path, other: Path) -> None:
+        """Give a folder another name, which must be free; lasting on success."""
+        path.rename(other)
+        self.sync_folder(other.parent)
+        self.sync_folder(path.parent)
 
     def replace(self, path: Path, data: bytes) -> None:
         """Make `data` the content of `path`: readers and a crash see the old or the new, whole."""
@@ -137,6 +172,11 @@ class Files:
     def remove(self, path: Path) -> None:
         """Remove `path` if it is there; not forced to disk: a crash may bring it back."""
         path.unlink(missing_ok=True)
+
+    def remove_folder(self, path: Path) -> None:
+        """Remove `path` and what is in it, if it is there; a crash may bring it back."""
+        if path.is_dir():
+            shutil.rmtree(path)
 
     def read(self, path: Path) -> bytes:
         """All bytes of `path`."""
@@ -203,3 +243,19 @@ class Files:
             yield path
         finally:
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _exchange(path: bytes, other: bytes) -> None:
+    """`renameat2` with RENAME_EXCHANGE; OSError with ENOSYS where there is no such call."""
+    library = ctypes.CDLL(None, use_errno=True)
+    swap = getattr(library, "renameat2", None)
+    arguments = (_AT_FDCWD, path, _AT_FDCWD, other, _RENAME_EXCHANGE)
+    if swap is not None:
+        result = swap(*arguments)
+    elif platform.system() == "Linux" and platform.machine() in _RENAMEAT2:
+        result = library.syscall(_RENAMEAT2[platform.machine()], *arguments)
+    else:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), os.fsdecode(path))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import duckdb
 
-from storage import layout
+from storage.datefolders import DateFolders
 from storage.errors import FlushFailed
 from storage.files import Files
 from storage.layout import Part
@@ -19,9 +19,8 @@ from storage.wal import Sealed
 class Flusher:
     """Flushes one segment at a time. Used from one thread."""
 
-    def __init__(self, directory: Path, files: Files) -> None:
-        self._events = directory / layout.EVENTS
-        self._temporary = directory / layout.TEMPORARY
+    def __init__(self, folders: DateFolders, files: Files) -> None:
+        self._folders = folders
         self._files = files
         self._writer: ParquetWriter | None = None
 
@@ -31,16 +30,15 @@ class Flusher:
         Raises `FlushFailed` with the segment still in place; the same call may be repeated.
         """
         part = Part(sealed.date, sealed.number, sealed.number)
-        final = self._events / part.name
-        temporary = self._temporary / final.name
+        temporary = self._folders.temporary / part.file_name
         try:
             self._files.remove(temporary)
-            if final.exists():
+            if self._folders.path(part).exists():
                 # An earlier try got as far as the name; make sure that it lasts.
-                self._files.sync_folder(final.parent)
+                self._folders.make_last(part)
             else:
                 self._convert(sealed, temporary)
-                self._files.publish(temporary, final)
+                self._folders.add(temporary, part)
             self._files.remove(sealed.path)
         except (OSError, duckdb.Error) as error:
             raise FlushFailed(f"{sealed.path}: {error}") from error

@@ -3,8 +3,9 @@
 Names are the only state there is. Rules:
 
 1. Segment n becomes part n-n; joining makes part a-b out of consecutive parts of one date.
-2. A segment is done when a part of its date covers its number. A part is dead when a wider part of
-   its date covers it.
+2. A segment is done when a part of its date covers its number. A part is dead when a wider one of
+   its date covers it, or one that is as wide and of a higher revision: the same part without rows
+   that were removed on purpose.
 3. The next segment number is one more than any number seen in the name of a segment, part or run.
 4. One segment belongs to one UTC date; dates never step back as numbers grow.
 """
@@ -23,36 +24,53 @@ STATE: Final = "state"
 # Files under construction live here, outside every glob over `events`.
 TEMPORARY: Final = "tmp"
 QUARANTINE: Final = "quarantine"
+# Rows that were removed on purpose, counted: see `removals`.
+REMOVED: Final = "removed"
+# What commands ask of the running collector.
+ORDERS: Final = "orders"
 KEYS: Final = "keys"
 AUDIT: Final = "audit"
-FOLDERS: Final = (WAL, EVENTS, KEYS, STATE, TEMPORARY, QUARANTINE, AUDIT)
+FOLDERS: Final = (WAL, EVENTS, KEYS, STATE, TEMPORARY, QUARANTINE, REMOVED, ORDERS, AUDIT)
 _DAY_US: Final = 24 * 3600 * 1_000_000
 _EPOCH_ORDINAL: Final = date(1970, 1, 1).toordinal()
 LOCK: Final = "lock"
 VIEWS: Final = "views.sql"
 
 _SEGMENT: Final = re.compile(r"(\d{12})\.ndjson")
-_PART: Final = re.compile(r"part-(\d{12})-(\d{12})\.parquet")
+_PART: Final = re.compile(r"part-(\d{12})-(\d{12})(?:-r([1-9]\d*))?\.parquet")
 _PARTITION: Final = re.compile(r"date=(\d{4}-\d{2}-\d{2})")
 _RUN: Final = re.compile(r"run-(\d{12})-(\d{12})\.keys")
 _EXPIRED: Final = re.compile(r"expired-(\d{12})")
 
 
 class Part(msgspec.Struct, frozen=True, order=True):
-    """One published file: it holds the rows of segments `first` to `last` of `date`."""
+    """One published file: it holds the rows of segments `first` to `last` of `date`.
+
+    `revision` counts how often it was written anew without some of its rows.
+    """
 
     date: date
     first: int
     last: int
+    revision: int = 0
 
     @property
     def name(self) -> str:
         """Path below the events folder."""
-        return f"date={self.date.isoformat()}/part-{self.first:012d}-{self.last:012d}.parquet"
+        return f"{partition_name(self.date)}/{self.file_name}"
+
+    @property
+    def file_name(self) -> str:
+        """Name within the folder of its date."""
+        revision = f"-r{self.revision}" if self.revision else ""
+        return f"part-{self.first:012d}-{self.last:012d}{revision}.parquet"
 
     def covers(self, other: "Part") -> bool:
-        """Whether all rows of `other` are in here."""
-        return self.date == other.date and self.first <= other.first and other.last <= self.last
+        """Whether whatever counts of `other` is in here."""
+        if self.date != other.date or other.first < self.first or self.last < other.last:
+            return False
+        is_wider = (self.first, self.last) != (other.first, other.last)
+        return is_wider or self.revision >= other.revision
 
 
 class KeyRun(msgspec.Struct, frozen=True, order=True):
@@ -72,6 +90,20 @@ class KeyRun(msgspec.Struct, frozen=True, order=True):
 
 
 _Range = TypeVar("_Range", Part, KeyRun)
+
+
+def partition_name(day: date) -> str:
+    """Name of the folder of `day` below the events folder."""
+    return f"date={day.isoformat()}"
+
+
+def maybe_partition(name: str) -> date | None:
+    """The date of the folder called `name`, None when it is none of ours."""
+    match = _PARTITION.fullmatch(name)
+    try:
+        return date.fromisoformat(match[1]) if match else None
+    except ValueError:
+        return None
 
 
 def expired_name(last: int) -> str:
@@ -106,20 +138,18 @@ def maybe_segment(name: str) -> int | None:
 def maybe_part(path: str) -> Part | None:
     """The part at `path` (`date=.../part-...`, below the events folder), None if it is none."""
     folder, _, name = path.partition("/")
-    partition, part = _PARTITION.fullmatch(folder), _PART.fullmatch(name)
-    if partition is None or part is None:
-        return None
-    try:
-        day = date.fromisoformat(partition[1])
-    except ValueError:
+    day, part = maybe_partition(folder), _PART.fullmatch(name)
+    if day is None or part is None:
         return None
     first, last = int(part[1]), int(part[2])
-    return Part(day, first, last) if first <= last else None
+    return Part(day, first, last, int(part[3] or 0)) if first <= last else None
 
 
 def live_parts(parts: Iterable[Part]) -> list[Part]:
     """The parts that no other part covers, by date and number."""
-    return _not_covered(sorted(parts, key=lambda part: (part.date, part.first, -part.last)))
+    return _not_covered(
+        sorted(parts, key=lambda part: (part.date, part.first, -part.last, -part.revision))
+    )
 
 
 def live_runs(runs: Iterable[KeyRun]) -> list[KeyRun]:
@@ -155,6 +185,13 @@ def list_parts(events: Path) -> list[Part]:
     """Parts found below `events`, dead ones included; foreign names are left out."""
     found = (maybe_part(f"{p.parent.name}/{p.name}") for p in events.glob("date=*/part-*.parquet"))
     return [part for part in found if part is not None]
+
+
+def list_date(events: Path, day: date) -> list[Part]:
+    """Live parts of one date, by number."""
+    folder = events / partition_name(day)
+    found = (maybe_part(f"{folder.name}/{path.name}") for path in folder.glob("part-*.parquet"))
+    return live_parts(part for part in found if part is not None)
 
 
 def list_segments(wal: Path) -> list[int]:

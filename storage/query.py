@@ -24,7 +24,7 @@ from typing import Any, Final, Self
 import duckdb
 import msgspec
 
-from storage import layout, parquet, recovery, views
+from storage import layout, parquet, partlayout, recovery, views
 from storage.errors import Corruption, StorageError
 from storage.files import Files
 from storage.layout import Part
@@ -200,9 +200,7 @@ class Lake:
         for statement in before:
             self._start(statement).rows()
         query = _without_end(last)
-        self._start(
-            f"COPY (\n{query}\n) TO {parquet.quote(output)} (FORMAT parquet, COMPRESSION zstd)"
-        )
+        self._start(f"COPY (\n{query}\n) TO {parquet.quote(output)} ({partlayout.COPY_OPTIONS})")
 
     def _statements(self, sql: str) -> list[str]:
         try:

@@ -4,7 +4,7 @@
 
 | found                                              | action                                   |
 | temporary file                                     | remove                                   |
-| part inside a wider part of its date               | remove                                   |
+| part inside a wider or revised one of its date     | remove                                   |
 | segment covered by a part of its date              | remove                                   |
 | last segment, no valid group, none further on      | torn first group: keep a copy, remove    |
 | last segment, bytes behind the valid prefix,       | torn tail: keep a copy, cut, warn        |
@@ -46,7 +46,7 @@ class SegmentState(msgspec.Struct, frozen=True):
 
 
 class RemoveTemporary(msgspec.Struct, frozen=True):
-    """A file that was never finished; `name` is its path below the data directory."""
+    """A file or folder that is not finished, or done with: its path below the data directory."""
 
     name: str
 
@@ -206,10 +206,16 @@ def apply(
         if isinstance(action, Stop):
             path = wal / layout.segment_name(action.number)
             raise Corruption(path, action.offset, action.reason, HINT)
+    if any(isinstance(action, RemoveTemporary) for action in actions):
+        # One of them may be a folder that was exchanged a moment before the process was killed:
+        # it must not be emptied before the exchange lasts.
+        files.sync_folder(directory / layout.EVENTS)
+        files.sync_folder(directory / layout.TEMPORARY)
     for action in actions:
         match action:
             case RemoveTemporary(name):
-                files.remove(directory / name)
+                path = directory / name
+                (files.remove_folder if path.is_dir() else files.remove)(path)
             case RemovePart(part):
                 files.remove(directory / layout.EVENTS / part.name)
             case RemoveSegment(number, copies):

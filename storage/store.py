@@ -11,26 +11,31 @@ import os
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 import msgspec
 
-from storage import keyrecovery, layout, recovery, segment, views
+from storage import keyrecovery, layout, opening, recovery
 from storage.commit import Commit, GroupCommit, OnDone
-from storage.errors import FlushFailed, QueueFull, StorageError, SyncFailed
+from storage.datefolders import DateFolders
+from storage.errors import Closed, FlushFailed, QueueFull, StorageError, SyncFailed
 from storage.files import Files
 from storage.flusher import Flusher
 from storage.health import DiskHealth
 from storage.keyindex import MARGIN_US, WINDOW_US, ColdKeys, KeyIndex
-from storage.keyrun import Keys
 from storage.keytasks import KeyFiles, Task
 from storage.layout import Part
+from storage.partkeeper import PartKeeper
+from storage.partwork import PartWork
+from storage.retention import Retention
 from storage.upkeep import FlushThread, KeyThread
 from storage.wal import Sealed, Wal
 
 _log: Final = logging.getLogger("collector.storage")
 # How long a stop waits for the step of upkeep that is under way.
-_KEYS_TIMEOUT_S: Final = 5.0
+_STEP_TIMEOUT_S: Final = 5.0
+_FLUSHED_POLL_S: Final = 0.02
+_T = TypeVar("_T")
 _DAY_US: Final = 24 * 3600 * 1_000_000
 
 
@@ -44,6 +49,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     queue_bytes_max: int = 67_108_864
     disk_free_bytes_min: int = 0
     keys_max: int = 1_000_000_000
+    join_parts_min: int = 100
+    retention: Retention = Retention()
 
 
 class Store:
@@ -77,8 +84,12 @@ class Store:
         self._key_disk = KeyFiles(
             settings.directory, files, free_bytes_min=settings.disk_free_bytes_min
         )
+        # Published rows of segments up to this number are accounted for by whoever counts them;
+        # newer ones are not joined, nor removed.
+        self.counted: Callable[[], int] = lambda: self._published
         self.parts = 0
         self.flush_failures = 0
+        self.is_closing = False
         self.on_flushed: Callable[[float], None] = lambda _seconds: None
         # Called once for each segment that gets no more rows, after all its receipts.
         self.on_sealed: Callable[[Sealed], None] = lambda _sealed: None
@@ -112,7 +123,7 @@ class Store:
 
     def _start(self, now_us: int) -> None:
         found = recovery.look(self._directory)
-        waiting, logged = self._recover(found)
+        waiting, logged = opening.recover(found, self._directory, self._files)
         live = layout.live_parts(found.parts)
         number = layout.next_number(
             found.segments, found.parts, [*(run.last for run in found.runs), *found.expired]
@@ -148,51 +159,35 @@ class Store:
         )
         self.parts = len(live)
         self._loop = asyncio.get_running_loop()
+        folders = DateFolders(self._directory, self._files, self._monotonic_s)
         self._flush_thread = FlushThread(
-            Flusher(self._directory, self._files), self._monotonic_s, self._report_flush
+            Flusher(folders, self._files), self._monotonic_s, self._report_flush
+        )
+        self.part_keeper = PartKeeper(
+            PartWork(
+                self._directory,
+                self._files,
+                folders,
+                free_bytes_min=self._settings.disk_free_bytes_min,
+            ),
+            folders,
+            parts_min=self._settings.join_parts_min,
+            retention=self._settings.retention,
+            monotonic_s=self._monotonic_s,
+            call_soon=self._loop.call_soon_threadsafe,
+            on_fewer=self._fewer_parts,
         )
         self._key_thread = KeyThread(self._key_disk, self._report_keys)
-        self._write_views()
+        opening.write_views(self._directory, self._files)
         self.health.check()
         self._flush_thread.start()
         self._key_thread.start()
+        self.part_keeper.start()
         for sealed in waiting:
             self._enqueue(sealed)
 
-    def _recover(self, found: recovery.Found) -> tuple[list[Sealed], list[Keys]]:
-        """What is to be flushed, and the keys in it."""
-        wal = self._directory / layout.WAL
-        states: list[recovery.SegmentState] = []
-        keys: dict[int, Keys] = {}
-        for number in found.segments:
-            data = self._files.read(wal / layout.segment_name(number))
-            state, scan = recovery.judge_bytes(number, data)
-            states.append(state)
-            keys[number] = keyrecovery.keys_in(data, scan.groups)
-        recovery.make_names_last(found, self._directory, self._files)
-        actions = recovery.plan(states, found.parts, found.temporaries, found.strangers)
-        recovery.apply(actions, self._directory, self._files, _log.warning)
-        removed = {a.number for a in actions if isinstance(a, recovery.RemoveSegment)}
-        if states and states[-1].number not in removed:
-            self._write_again(states[-1].number, data, scan.groups)
-        waiting = [
-            Sealed(s.number, s.date, s.rows, s.valid_bytes, wal / layout.segment_name(s.number))
-            for s in states
-            if s.number not in removed and s.date is not None
-        ]
-        return waiting, [keys[sealed.number] for sealed in waiting]
-
-    def _write_again(self, number: int, data: bytes, groups: tuple[segment.Group, ...]) -> None:
-        """Make sure that the last group, which looks valid, is on disk and not only in memory.
-
-        A run that ended in a failed sync leaves a last group that can be read but may never have
-        reached the disk, and syncing the same pages again would claim success. From now on its
-        rows count as stored; so its bytes are written once more, where they are. Interrupted, that
-        changes nothing: they are the same bytes. All groups before it were synced.
-        """
-        start = groups[-2].next if len(groups) > 1 else 0
-        path = self._directory / layout.WAL / layout.segment_name(number)
-        self._files.write_again(path, data[start : groups[-1].next], start)
+    def _fewer_parts(self, parts: int) -> None:
+        self.parts -= parts
 
     # --- writing
 
@@ -222,11 +217,6 @@ class Store:
     def wal_bytes(self) -> int:
         """Bytes of the log."""
         return self._wal.open_bytes + sum(sealed.bytes for sealed in self._waiting.values())
-
-    @property
-    def complete(self) -> int:
-        """Number of the newest segment that gets no more rows."""
-        return self._wal.complete
 
     @property
     def key_rebuilds(self) -> int:
@@ -268,6 +258,41 @@ class Store:
         self.keys.turn(now_us, self._wal.complete)
         for task in self._key_upkeep.due(now_us, now_s, self._published):
             self._key_thread.put(task)
+        self.part_keeper.tick(now_us, self.settled)
+
+    @property
+    def settled(self) -> int:
+        """The rows of every segment up to this number are in parts, and counted."""
+        return min(self._published, self.counted())
+
+    async def flushed(self) -> int:
+        """Have everything acknowledged so far in parts, and counted; the newest segment's number.
+
+        Raises `Closed` when the store closes first.
+        """
+        while self._commit.is_writing:  # noqa: ASYNC110  a thread's business, and soon over
+            await asyncio.sleep(_FLUSHED_POLL_S)
+        self._wal.seal()
+        self._open_since_s = None
+        self._take_sealed()
+        number = self._wal.complete
+        while self.settled < number:
+            if self.is_closing:
+                raise Closed("the collector is stopping")
+            await asyncio.sleep(_FLUSHED_POLL_S)
+        return number
+
+    async def on_parts(self, job: Callable[[PartWork], _T]) -> _T:
+        """Run `job` on the thread that works on published parts; raises what it raises."""
+        if self.is_closing:
+            raise Closed("the collector is stopping")
+        future: asyncio.Future[_T] = self._loop.create_future()
+
+        def report(result: "_T | Exception") -> None:
+            self._loop.call_soon_threadsafe(_settle, future, result)
+
+        self.part_keeper.put(job, report)
+        return await future
 
     @property
     def _published(self) -> int:
@@ -283,6 +308,8 @@ class Store:
 
         What could not be flushed stays in the log, and is flushed after the next start.
         """
+        self.is_closing = True
+        self.part_keeper.finish()
         await self._commit.close()
         if not self.health.is_over:
             self._wal.seal()
@@ -292,7 +319,8 @@ class Store:
         await asyncio.to_thread(self._flush_thread.join, flush_timeout_s)
         if self._flush_thread.is_alive():
             _log.warning("not everything was flushed in time; the rest stays in the log")
-        await asyncio.to_thread(self._key_thread.join, _KEYS_TIMEOUT_S)
+        await asyncio.to_thread(self._key_thread.join, _STEP_TIMEOUT_S)
+        await asyncio.to_thread(self.part_keeper.join, _STEP_TIMEOUT_S)
         await asyncio.sleep(0)  # for what the threads reported last
         if not self._key_thread.is_alive():
             await asyncio.to_thread(self._write_keys)
@@ -328,6 +356,7 @@ class Store:
             return
         self._waiting.pop(sealed.number, None)
         self.parts += 1
+        self.part_keeper.flushed(sealed.date)
         self.on_flushed(seconds)
 
     def _report_keys(self, task: Task, error: Exception | None) -> None:
@@ -360,9 +389,11 @@ class Store:
             if path.name != name:
                 self._files.remove(path)
 
-    def _write_views(self) -> None:
-        text = views.views_sql(self._directory / layout.EVENTS).encode()
-        try:
-            self._files.replace(self._directory / layout.VIEWS, text)
-        except OSError as error:
-            _log.warning("%s could not be written: %s", layout.VIEWS, error.strerror)
+
+def _settle(future: "asyncio.Future[_T]", result: "_T | Exception") -> None:
+    if future.cancelled():
+        return
+    if isinstance(result, Exception):
+        future.set_exception(result)
+    else:
+        future.set_result(result)

@@ -1,19 +1,24 @@
-"""What runs beside the event loop: one thread turns segments into parts, one keeps the keys small.
+"""What runs beside the event loop: threads that flush segments, keep the keys small, join parts.
 
-Both take work from a queue, do it in order, and report from their own thread; what the reports mean
-is up to the store.
+Each takes work from a queue, does it in order, and reports from its own thread; what the reports
+mean is up to the store.
 """
 
+import contextlib
+import os
 import queue
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
-from storage.errors import FlushFailed
+from storage.datefolders import DateFolders
+from storage.errors import FlushFailed, Interrupted
 from storage.flusher import Flusher
 from storage.keytasks import KeyFiles, Task
 from storage.layout import Part
+from storage.partwork import PartWork
 from storage.wal import Sealed
 
 # After a failed flush: doubled from the first to the last.
@@ -21,6 +26,8 @@ FLUSH_RETRY_S: Final = (1.0, 30.0)
 # Between two steps the interpreter is left to the event loop: else each call there that lets go of
 # the interpreter's lock would get it back only when the step is over.
 _BREATH_S: Final = 0.0002
+# Joining gives way to whatever else wants the processor (`nice`).
+_NICE: Final = 10
 
 
 class FlushThread(threading.Thread):
@@ -128,3 +135,63 @@ class KeyThread(threading.Thread):
         finally:
             steps.close()
         self._report(task, error)
+
+
+# Work on parts; its result, or the error that took its place, is reported.
+Job = Callable[[PartWork], Any]
+
+
+class PartThread(threading.Thread):
+    """Does work on published parts, one piece after the other, at a low priority."""
+
+    def __init__(self, work: PartWork, folders: DateFolders) -> None:
+        super().__init__(name="parts", daemon=True)
+        self._work = work
+        self._folders = folders
+        self._queue: queue.SimpleQueue[tuple[Job, Callable[[Any], None]] | None] = (
+            queue.SimpleQueue()
+        )
+        self._stopping = threading.Event()
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether work under way should end at the next border between two steps."""
+        return self._stopping.is_set()
+
+    def put(self, job: Job, report: Callable[[Any], None]) -> None:
+        """Do `job`, then call `report` with its result or its exception, from this thread."""
+        self._queue.put((job, report))
+
+    def finish(self) -> None:
+        """End soon: what is under way is given up, which leaves parts as they were."""
+        self._stopping.set()
+        self._queue.put(None)
+        self._work.compactor.interrupt()
+
+    def run(self) -> None:
+        """Until `finish`."""
+        if sys.platform == "linux":
+            with contextlib.suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+        while (item := self._next()) is not None:
+            job, report = item
+            result: Any
+            try:
+                result = Interrupted() if self._stopping.is_set() else job(self._work)
+            except Exception as error:  # noqa: BLE001 reported; the thread must live
+                result = error
+            report(result)
+            if self._queue.empty():
+                self._work.compactor.close()
+
+    def _next(self) -> tuple[Job, Callable[[Any], None]] | None:
+        """The next work; removes what was replaced, when its time has come, while waiting."""
+        while True:
+            try:
+                left_s = self._folders.clear()
+            except OSError:
+                left_s = 0.0  # tried again with the next work, or removed by the next start
+            try:
+                return self._queue.get(timeout=left_s or None)
+            except queue.Empty:
+                continue

@@ -163,9 +163,11 @@ BUILT_IN_SERVICE: Final = frozenset(
         "collector.asgi.Edge",
         "collector.bookkeeper.BookKeeper",
         "collector.http.BodyReader",
+        "collector.lakeorders.LakeOrders",
         "collector.metrics.Metrics",
         "collector.normalise.Clock",
         "collector.periodic.Periodic",
+        "collector.orders.OrderDesk",
         "collector.pipeline.Pipeline",
         "collector.privacy.AddressHasher",
         "collector.quarantine.Quarantine",
@@ -198,7 +200,7 @@ NAMES_NO_PROTOCOL: Final = frozenset(
     for name in (
         *("access", "addresses", "asgi", "buckets", "dedup", "event", "http", "ids", "metrics"),
         *("normalise", "origin", "pipeline", "privacy", "quarantine", "refusal", "salt", "tokens"),
-        *("usage", "book", "bookkeeper", "tally", "audit", "replay", "periodic"),
+        *("usage", "rawbody", "book", "bookkeeper", "tally", "audit", "replay", "periodic"),
     )
 )
 

@@ -38,7 +38,7 @@ PURE: Final = frozenset(
 
 # Module: where it may be imported, and why nowhere else.
 ONLY_IN: Final[Mapping[str, tuple[frozenset[str], str]]] = {
-    "granian": (frozenset({"collector/service.py"}), "the server is started in one place"),
+    "granian": (frozenset({"collector/supervisor.py"}), "the server is started in one place"),
     "duckdb": (
         frozenset(
             {
@@ -69,6 +69,7 @@ ONLY_IN: Final[Mapping[str, tuple[frozenset[str], str]]] = {
         frozenset(
             {
                 "collector/service.py",
+                "collector/supervisor.py",
                 "collector/logs.py",  # to write log times in UTC
                 "collector/demo.py",  # a client, not the collector
             }
@@ -79,25 +80,29 @@ ONLY_IN: Final[Mapping[str, tuple[frozenset[str], str]]] = {
         frozenset(
             {
                 "storage/upkeep.py",
-                "storage/query.py",
-                "storage/aside.py",
                 "collector/cli.py",
                 "collector/cli_audit.py",
+                "collector/cli_lake.py",  # to be told of Ctrl-C
+                "storage/aside.py",
+                "storage/datefolders.py",  # a lock only
+                "storage/query.py",
             }
         ),
         "threads live where somebody stops them",
     ),
     "concurrent.futures": (frozenset({"storage/commit.py"}), "see threading"),
-    "multiprocessing": (frozenset({"collector/service.py"}), "see granian"),
+    "multiprocessing": (frozenset({"collector/supervisor.py"}), "see granian"),
     "asyncio": (
         frozenset(
             {
                 "collector/asgi.py",
                 "collector/http.py",
+                "collector/orders.py",
                 "collector/periodic.py",
                 "collector/quarantine.py",  # who waits for a refused event to be on disk
                 "collector/replay.py",
                 "collector/service.py",
+                "storage/byhand.py",
                 "storage/commit.py",
                 "storage/store.py",
             }

@@ -6,7 +6,8 @@ Fault model. At a crash (loss of power):
   block of zeros; synced bytes always survive.
 - A name created, renamed or removed since its folder's last sync may or may not have happened,
   each by itself.
-- A `replace` or `publish` that returned has happened.
+- A `replace`, `publish`, `exchange` or `move_folder` that returned has happened.
+- Before an `exchange` or `move_folder` returns, it has happened or not.
 
 An operation told to fail does so before it changes anything, except a write, which may have written
 part of its bytes, and a sync, after which the unsynced bytes are as after a crash.
@@ -104,6 +105,28 @@ class FaultyFiles(Files):
         self._created.add(final)
         self._operate("publish_sync")
         self._created.discard(final)
+
+    def force(self, path: Path) -> None:  # noqa: ARG002 (the real one opens it)
+        """See Files. What DuckDB wrote is not followed: it is whole."""
+        self._operate("force")
+
+    def link(self, path: Path, other: Path) -> None:
+        """See Files."""
+        self._operate("link")
+        super().link(path, other)
+        self._created.add(other)
+
+    def exchange(self, path: Path, other: Path) -> None:
+        """See Files; it may fail before or after it was done."""
+        self._operate("exchange")
+        super().exchange(path, other)
+        self._operate("exchange_sync")
+
+    def move_folder(self, path: Path, other: Path) -> None:
+        """See Files; it may fail before or after it was done."""
+        self._operate("move_folder")
+        super().move_folder(path, other)
+        self._operate("move_folder_sync")
 
     def replace(self, path: Path, data: bytes) -> None:
         """See Files."""

@@ -111,8 +111,10 @@ class Harness:
         assert store is not None
         store._flush_thread.finish()
         store._key_thread.finish()
+        store.part_keeper.finish()
         store._flush_thread.join()
         store._key_thread.join()
+        store.part_keeper.join(10)
         store._commit._thread.shutdown()
         self.loop.run_until_complete(asyncio.sleep(0))
         os.close(store._lock)

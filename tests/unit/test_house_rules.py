@@ -138,7 +138,7 @@ KEPT: list[tuple[Rule, str, str]] = [
     (_islands, "collector/adapters/croct.py", "from collector.adapters.contract import Request"),
     (_islands, "collector/adapters/croct.py", "import re, msgspec\nfrom urllib.parse import quote"),
     (_islands, "collector/adapters/__init__.py", "from collector.adapters import croct, zenovay"),
-    (imports.only_where_allowed, "collector/service.py", "import granian, time"),
+    (imports.only_where_allowed, "collector/service.py", "import time"),
     (imports.only_where_allowed, "storage/query.py", "import duckdb, threading"),
     (imports.never_imported, CORE, "import msgspec.json"),
     (_declared, CORE, "import os, msgspec.json\nfrom collector import http\nimport storage"),

@@ -1,0 +1,73 @@
+"""Orders that work on published rows: join, apply retention, remove a person.
+
+Arguments and values are plain JSON, because they travel in files (`orders`).
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from collector.orders import Arguments, Handler, OrderFailed, Tell
+from storage import Erased, Person, Store, byhand
+
+# Person and whether only to count; by file how many events.
+EraseAside = Callable[[Person, bool], Awaitable[Mapping[str, int]]]
+
+
+class Receipt(msgspec.Struct):
+    """What an erasure did: files and the rows removed from each, and how to see that none is left.
+
+    `query` counts the rows that are left, in `collector query`; `until_us`: rows received later
+    (Unix time in microseconds) were not looked for.
+    """
+
+    erased: Erased
+    until_us: int
+    query: str
+    is_dry_run: bool
+    quarantine: dict[str, int]
+
+
+class LakeOrders:
+    """The handlers. `erase_aside` does for the quarantine what an erasure does for the rows."""
+
+    def __init__(self, store: Store, now_us: Callable[[], int], erase_aside: EraseAside) -> None:
+        self._store = store
+        self._now_us = now_us
+        self._erase_aside = erase_aside
+
+    @property
+    def handlers(self) -> dict[str, Handler]:
+        """By the name of the command."""
+        return {"compact": self.compact, "retention": self.expire, "erase": self.erase}
+
+    async def compact(self, _arguments: Arguments, tell: Tell) -> Any:
+        """Join what can be joined; a list of `Joined`."""
+        tell(0, 1, "joining")
+        return await byhand.compact(self._store, self._now_us())
+
+    async def expire(self, arguments: Arguments, tell: Tell) -> Any:
+        """Remove rows that are kept no longer; a list of `Expired`."""
+        tell(0, 1, "looking for rows that are kept no longer")
+        return await byhand.expire(
+            self._store, self._now_us(), dry_run=bool(arguments.get("dry_run"))
+        )
+
+    async def erase(self, arguments: Arguments, tell: Tell) -> Any:
+        """Remove a person; a `Receipt`."""
+        try:
+            person = msgspec.convert(arguments["person"], Person)
+        except (KeyError, msgspec.ValidationError) as error:
+            raise OrderFailed(f"not a person to erase: {error}") from error
+        until_us = self._now_us()
+        person = msgspec.structs.replace(person, until_us=until_us)
+        is_dry_run = bool(arguments.get("dry_run"))
+        erased = await byhand.erase(self._store, person, dry_run=is_dry_run, tell=tell)
+        return Receipt(
+            erased=erased,
+            until_us=until_us,
+            query=f"SELECT count(*) FROM events WHERE {erased.condition}",  # noqa: S608
+            is_dry_run=is_dry_run,
+            quarantine=dict(await self._erase_aside(person, is_dry_run)),
+        )

@@ -1,0 +1,53 @@
+"""What an operator asks of an open store: join now, apply retention now, remove a person.
+
+Each first has everything acknowledged so far put into parts, so that the log need not be changed,
+and then works on parts beside whatever goes on.
+"""
+
+import asyncio
+from functools import partial
+
+from storage import erasure, layout
+from storage.erasure import Erased, Person
+from storage.partwork import Joined, PartWork, Tell, tell_nobody
+from storage.retention import Expired
+from storage.store import Store
+
+
+async def compact(store: Store, now_us: int) -> list[Joined]:
+    """Join whatever can be joined, the open date too. Raises `StorageError` or OSError."""
+    limit = await store.flushed()
+    keeper, today = store.part_keeper, layout.day_of(now_us)
+    joined = await store.on_parts(partial(keeper.compact, today=today, limit=limit))
+    keeper.told(joined)
+    return joined
+
+
+async def expire(store: Store, now_us: int, *, dry_run: bool) -> list[Expired]:
+    """Remove the rows that are kept no longer; raises as `compact` does."""
+    keeper, today = store.part_keeper, layout.day_of(now_us)
+    job = partial(keeper.expire, today=today, limit=store.settled, dry_run=dry_run)
+    expired = await store.on_parts(job)
+    if not dry_run:
+        keeper.told(expired)
+    return expired
+
+
+async def erase(store: Store, person: Person, *, dry_run: bool, tell: Tell = tell_nobody) -> Erased:
+    """Remove a person's rows that were acknowledged before; raises as `compact` does.
+
+    When it returns no file of the data directory holds them: those that were replaced are gone,
+    too. (Blocks that a file system gave free may keep bytes until they are written again.)
+    """
+    limit = await store.flushed()
+
+    def job(work: PartWork) -> Erased:
+        return erasure.erase(work, person, limit, dry_run=dry_run, tell=tell)
+
+    erased = await store.on_parts(job)
+    if dry_run:
+        return erased
+    while left_s := await store.on_parts(lambda work: work.clear()):
+        tell(0, 1, "waiting until no reader needs the former files")
+        await asyncio.sleep(left_s)
+    return erased

@@ -1,0 +1,139 @@
+"""Removing a person: which rows are meant, and taking them out of every part.
+
+What is meant is one site's rows of a visitor, a user, or a hash of an e-mail address, as of now:
+the caller has everything flushed that was acknowledged before. Rows that come later are new ones.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Final, Literal
+
+import msgspec
+
+from storage import layout, parquet
+from storage.partwork import PartWork, Tell, tell_nobody
+
+Who = Literal["visitor", "user", "email_hash"]
+# Where each kind of name stands.
+COLUMNS: Final[dict[Who, tuple[str, ...]]] = {
+    "visitor": ("visitor_id",),
+    "user": ("user_id", "external_id"),
+    "email_hash": ("email_hash",),
+}
+
+
+_encoder: Final = msgspec.json.Encoder()
+
+
+class Person(msgspec.Struct, frozen=True):
+    """Whose rows: `site`, and the person by one kind of name.
+
+    `linked`: also all other rows of every visitor that one of these rows names, such as what a user
+    did before logging in. `until_us`: rows received later are left alone.
+    """
+
+    site: str
+    who: Who
+    value: str
+    linked: bool = False
+    until_us: int = 0
+
+
+class PartErased(msgspec.Struct, frozen=True):
+    """One file that held rows of the person: its path below the events folder, and how many."""
+
+    part: str
+    rows: int
+
+
+class Erased(msgspec.Struct, frozen=True):
+    """What was removed, or would be: files and rows; `condition` is the SQL that tells the rows.
+
+    `torn`: names of remains of the log that were removed whole.
+    """
+
+    condition: str
+    rows: int
+    files: list[PartErased]
+    torn: list[str]
+
+
+def spellings(value: str) -> list[str]:
+    """The ways in which one identifier may have been stored: as given, lower, without hyphens.
+
+    Adapters keep UUIDs in lower case, with hyphens or without, as the protocol has it.
+    """
+    plain = value.replace("-", "").lower()
+    found = [value, value.lower(), plain]
+    if len(plain) == 32 and all(digit in "0123456789abcdef" for digit in plain):
+        at = (0, 8, 12, 16, 20, 32)
+        found.append("-".join(plain[a:b] for a, b in pairwise(at)))
+    return sorted(set(found))
+
+
+def condition(person: Person, visitors: Sequence[str] = ()) -> str:
+    """An SQL expression over the columns of `events` that is true for the person's rows."""
+    names = _listed([person.value] if person.who == "user" else spellings(person.value))
+    tests = [f"{column} IN ({names})" for column in COLUMNS[person.who]]
+    if visitors:
+        tests.append(f"visitor_id IN ({_listed(visitors)})")
+    until = f" AND received_time <= make_timestamptz({person.until_us})" if person.until_us else ""
+    return f"site_id = {parquet.quote(person.site)} AND ({' OR '.join(tests)}){until}"
+
+
+def erase(
+    work: PartWork,
+    person: Person,
+    limit: int,
+    *,
+    dry_run: bool = False,
+    tell: Tell = tell_nobody,
+    check: Callable[[], None] = lambda: None,
+) -> Erased:
+    """Take the person's rows out of all parts up to segment `limit`; with `dry_run` only count.
+
+    Raises `StorageError` or OSError; dates done before stay done, and a repeat does the rest.
+    `check` is called before each date and may raise to give up.
+    """
+    days = work.dates()
+    meant = condition(person)
+    if person.linked:
+        visitors = {
+            visitor
+            for day in days
+            for visitor in work.compactor.values(work.parts(day, limit), "visitor_id", meant)
+        }
+        meant = condition(person, sorted(visitors))
+    files = []
+    for day, cuts in work.matching(meant, days, limit, tell):
+        check()
+        if not dry_run:
+            work.cut(day, cuts, meant, "erased")
+        files += [PartErased(cut.part.name, cut.rows) for cut in cuts]
+    torn = _erase_torn(work, person, dry_run=dry_run)
+    return Erased(meant, sum(one.rows for one in files), files, torn)
+
+
+def _erase_torn(work: PartWork, person: Person, *, dry_run: bool) -> list[str]:
+    """Remove what recovery kept aside of the log, where it names the person; returns the names.
+
+    Those bytes were never acknowledged, or are damaged: they cannot be told apart row by row.
+    """
+    needles = [json_text(value) for value in spellings(person.value)]
+    found = []
+    for path in sorted((work.directory / layout.WAL).glob("torn-*")):
+        data = work.files.read(path)
+        if any(needle in data for needle in needles):
+            found.append(path.name)
+            if not dry_run:
+                work.files.remove(path)
+    return found
+
+
+def json_text(value: str) -> bytes:
+    """`value` as it stands between the quotes of a JSON string."""
+    return _encoder.encode(value)[1:-1]
+
+
+def _listed(values: Sequence[str]) -> str:
+    return ", ".join(parquet.quote(value) for value in values)

@@ -1,0 +1,203 @@
+"""When parts are looked after: what has changed, what day it is, who asked. On the event loop.
+
+The work itself is `partwork`, `retention` and `erasure`, done by the thread of `upkeep`; here is
+only which of it is due. A date is looked at when something was flushed into it, when it closes, and
+at the start. What failed is told and tried again an hour later.
+"""
+
+import logging
+from collections.abc import Callable
+from datetime import date, timedelta
+from functools import partial
+from typing import Any, Final
+
+import msgspec
+
+from storage import layout, retention
+from storage.datefolders import DateFolders
+from storage.errors import StorageError
+from storage.partwork import Joined, PartWork
+from storage.retention import Expired, Retention
+from storage.upkeep import Job, PartThread
+
+_log: Final = logging.getLogger("collector.storage")
+_LOOK_S: Final = 10.0
+_RETRY_S: Final = 3600.0
+# Stands for retention among the dates that changed or failed.
+_RETENTION: Final = date.min
+
+
+class Looked(msgspec.Struct):
+    """What one look did."""
+
+    joined: list[Joined] = []
+    expired: list[Expired] = []
+    failures: dict[date, str] = {}
+    # Dates with parts that may not be touched yet.
+    behind: set[date] = msgspec.field(default_factory=set)
+
+
+class PartKeeper:
+    """Decides what the thread is given to do. `parts_min`: see `joining`."""
+
+    def __init__(
+        self,
+        work: PartWork,
+        folders: DateFolders,
+        *,
+        parts_min: int,
+        retention: Retention,
+        monotonic_s: Callable[[], float],
+        call_soon: Callable[..., object],
+        on_fewer: Callable[[int], None],
+    ) -> None:
+        self._thread = PartThread(work, folders)
+        # Called with how many parts there are fewer than before.
+        self._on_fewer = on_fewer
+        self._parts_min = parts_min
+        self._retention = retention
+        self._monotonic_s = monotonic_s
+        self._call_soon = call_soon
+        self._changed: set[date] | None = None  # None: nobody has looked yet
+        self._today: date | None = None
+        self._is_looking = False
+        self._next_s = 0.0
+        self._failed: dict[date, float] = {}
+        self.joins = 0
+        self.rows_expired = 0
+        self.failures = 0
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._thread.start()
+
+    def finish(self) -> None:
+        """Give up what is under way; parts stay as they were."""
+        self._thread.finish()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait until the work has ended."""
+        self._thread.join(timeout_s)
+
+    def put(self, job: Job, report: Callable[[Any], None]) -> None:
+        """Have `job` done; `report` is called with its result or exception, on the thread."""
+        self._thread.put(job, report)
+
+    def flushed(self, day: date) -> None:
+        """A part was added to `day`."""
+        if self._changed is not None:
+            self._changed.add(day)
+
+    def tick(self, now_us: int, limit: int) -> None:
+        """Have done what is due, on parts up to segment `limit`; call it often."""
+        now_s = self._monotonic_s()
+        if self._is_looking or now_s < self._next_s:
+            return
+        self._next_s = now_s + _LOOK_S
+        today = layout.day_of(now_us)
+        is_new_day = today != self._today
+        changed = self._changed
+        if changed is not None:
+            if self._today is not None and is_new_day:
+                changed |= {self._today, today - timedelta(days=1)}
+            self._forgive(now_s, changed)
+            if not changed and not is_new_day:
+                return
+        self._today = today
+        self._changed = set()
+        self._is_looking = True
+        is_due = changed is None or is_new_day or _RETENTION in changed
+        look = partial(self._look, changed, today, limit, expires=is_due)
+
+        def report(result: Any) -> None:
+            self._call_soon(self._looked, result)
+
+        self._thread.put(look, report)
+
+    def compact(self, work: PartWork, today: date, limit: int) -> list[Joined]:
+        """Join everything now, the open date too; on the thread. Raises as `PartWork.join`."""
+        done = []
+        for day in work.dates():
+            one = work.join(
+                day, is_open=day >= today, limit=limit, parts_min=self._parts_min, by_hand=True
+            )
+            done += [one] if one else []
+        return done
+
+    def expire(self, work: PartWork, today: date, limit: int, *, dry_run: bool) -> list[Expired]:
+        """Apply retention now; on the thread. Raises as `retention.expire`."""
+        return retention.expire(work, self._retention, today, limit, dry_run=dry_run)
+
+    def _look(
+        self, changed: set[date] | None, today: date, limit: int, work: PartWork, *, expires: bool
+    ) -> Looked:
+        looked = Looked()
+        if expires:
+            try:
+                looked.expired = retention.expire(
+                    work,
+                    self._retention,
+                    today,
+                    limit,
+                    is_stopping=lambda: self._thread.is_stopping,
+                )
+            except (StorageError, OSError) as error:
+                looked.failures[_RETENTION] = f"retention: {error}"
+        for day in work.dates():
+            if (changed is not None and day not in changed) or self._thread.is_stopping:
+                continue
+            try:
+                one = work.join(day, is_open=day >= today, limit=limit, parts_min=self._parts_min)
+            except (StorageError, OSError) as error:
+                looked.failures[day] = str(error)
+            else:
+                looked.joined += [one] if one else []
+            if work.is_behind(day, limit):
+                looked.behind.add(day)
+        return looked
+
+    def _looked(self, result: Any) -> None:
+        self._is_looking = False
+        if not isinstance(result, Looked):
+            # Not one of the errors that work on files meets: a bug of ours.
+            result = Looked(failures={_RETENTION: repr(result)})
+        if self._thread.is_stopping:
+            return
+        if self._changed is not None:
+            self._changed |= result.behind
+        now_s = self._monotonic_s()
+        for day, reason in result.failures.items():
+            self._failed[day] = now_s + _RETRY_S
+            self.failures += 1
+            name = "every date" if day == _RETENTION else day
+            _log.warning("parts of %s stay as they are for an hour: %s", name, reason)
+        self._tell(result.joined, result.expired)
+
+    def told(self, result: Any) -> None:
+        """Account for what was done by hand."""
+        if isinstance(result, list):
+            joined = [one for one in result if isinstance(one, Joined)]
+            self._tell(joined, [one for one in result if isinstance(one, Expired)])
+
+    def _tell(self, joined: list[Joined], expired: list[Expired]) -> None:
+        for one in joined:
+            self.joins += 1
+            self._on_fewer(one.parts_before - one.parts_after)
+            _log.info(
+                "%s: %d parts joined into %d, %d rows, %d bytes",
+                *(one.date, one.parts_before, one.parts_after, one.rows, one.bytes_after),
+            )
+        for gone in expired:
+            self.rows_expired += gone.rows
+            if gone.is_whole:
+                self._on_fewer(gone.parts)
+            _log.info("%s: %d rows removed, kept long enough", gone.date, gone.rows)
+
+    def _forgive(self, now_s: float, changed: set[date]) -> None:
+        """Leave failed dates alone until their hour is over, then look at them once more."""
+        for day, until_s in list(self._failed.items()):
+            if now_s >= until_s:
+                del self._failed[day]
+                changed.add(day)
+            else:
+                changed.discard(day)

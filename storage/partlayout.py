@@ -1,0 +1,20 @@
+"""How the rows of joined parts are laid out: order, row groups, compression, size.
+
+Chosen by measurement, see docs/decisions/0011-layout-of-joined-parts.md; `bench/layouts.py` prints
+the figures. Values only. Readers depend on none of this: they are faster with it.
+"""
+
+from typing import Final
+
+# A part is joined further until it has so many bytes.
+PART_BYTES_MAX: Final = 256 * 1024 * 1024
+# DuckDB rounds up to whole vectors of 2,048 rows.
+ROW_GROUP_ROWS: Final = 60 * 2048
+SORT_COLUMNS: Final = ("site_id", "event_time")
+COMPRESSION: Final = "zstd"
+COMPRESSION_LEVEL: Final = 3
+ORDER_BY: Final = ", ".join(SORT_COLUMNS)
+COPY_OPTIONS: Final = (
+    f"FORMAT parquet, COMPRESSION {COMPRESSION}, COMPRESSION_LEVEL {COMPRESSION_LEVEL}, "
+    f"ROW_GROUP_SIZE {ROW_GROUP_ROWS}"
+)

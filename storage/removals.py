@@ -1,0 +1,82 @@
+"""Rows that were removed on purpose, counted: what retention and erasure took, per part.
+
+One file per date, `removed/<date>.json`, without anything that tells of a person: part names,
+sites, protocols, hours, numbers. Written before the rows go. So an entry counts only if its part is
+gone: after a crash in between the part is still there with all its rows, and it says nothing.
+"""
+
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import Final, Literal
+
+import msgspec
+
+from storage import layout
+from storage.errors import StorageError
+from storage.files import Files
+from storage.layout import Part
+
+Reason = Literal["erased", "expired"]
+
+
+class Rows(msgspec.Struct, frozen=True):
+    """Some rows: `hour_us`, the start of the hour (UTC) of their receipt, in microseconds."""
+
+    site: str
+    protocol: str
+    hour_us: int
+    is_duplicate: int
+    rows: int
+
+
+class Removed(msgspec.Struct, frozen=True):
+    """Rows that were removed, and why."""
+
+    of: Rows
+    reason: Reason
+
+
+class _Entry(msgspec.Struct):
+    reason: Reason
+    rows: list[Rows]
+
+
+_decoder: Final = msgspec.json.Decoder(dict[str, _Entry])
+_encoder: Final = msgspec.json.Encoder()
+
+
+def remember(
+    directory: Path, files: Files, day: date, reason: Reason, rows: Mapping[Part, list[Rows]]
+) -> None:
+    """Note what is about to be removed from parts of `day`; lasting on success.
+
+    Raises OSError, or `StorageError` when the file there cannot be read.
+    """
+    path = directory / layout.REMOVED / f"{day.isoformat()}.json"
+    entries = _read(path, files)
+    for part, counts in rows.items():
+        entries[part.file_name] = _Entry(reason, counts)
+    files.make_folder(path.parent)
+    files.replace(path, _encoder.encode(entries))
+
+
+def removed_rows(directory: Path, files: Files) -> list[Removed]:
+    """All rows that were removed on purpose. Raises OSError or `StorageError`."""
+    folder = directory / layout.REMOVED
+    found = []
+    for path in sorted(folder.glob("*.json")) if folder.is_dir() else ():
+        partition = directory / layout.EVENTS / f"date={path.stem}"
+        for name, entry in _read(path, files).items():
+            if not (partition / name).exists():
+                found += [Removed(rows, entry.reason) for rows in entry.rows]
+    return found
+
+
+def _read(path: Path, files: Files) -> dict[str, _Entry]:
+    try:
+        return _decoder.decode(files.read(path))
+    except FileNotFoundError:
+        return {}
+    except msgspec.DecodeError as error:
+        raise StorageError(f"{path} cannot be read: {error}") from error
