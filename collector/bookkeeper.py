@@ -8,11 +8,10 @@ was removed or damaged) are counted from the rows.
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import date
-from pathlib import Path
 from typing import Final, Protocol
 
 from collector.book import Book, DayFile, RowCount, file_name, read_day
-from storage import Files, census
+from storage import census
 
 _log: Final = logging.getLogger("collector")
 
@@ -33,20 +32,19 @@ class Folder(Protocol):
 class BookKeeper:
     """The book, and its files.
 
+    `count` counts the rows on disk that lie behind a border between segments (`census.take`).
     `in_thread` runs a function beside the event loop and waits for it (`asyncio.to_thread`).
     """
 
     def __init__(
         self,
         folder: Folder,
-        directory: Path,
-        files: Files,
         *,
+        count: Callable[[Callable[[date], int]], census.Census],
         in_thread: Callable[..., Awaitable[None]],
     ) -> None:
         self._folder = folder
-        self._directory = directory
-        self._files = files
+        self._count = count
         self._in_thread = in_thread
         self.book = Book(self._read)
         self.failures = 0
@@ -65,7 +63,7 @@ class BookKeeper:
                 borders[day] = 0 if kept is None else kept.through
             return borders[day]
 
-        found = census.take(self._directory, self._files, border, behind_only=True)
+        found = self._count(border)
         if found.straddling:
             for day in sorted({part.date for part in found.straddling}):
                 _log.warning(
@@ -75,7 +73,7 @@ class BookKeeper:
                 )
                 self.book.forget_rows(day)
                 borders[day] = 0
-            found = census.take(self._directory, self._files, border, behind_only=True)
+            found = self._count(border)
         for day, newest in found.newest.items():
             if newest > borders[day]:
                 rows = [_counted(one) for one in found.behind if one.date == day]

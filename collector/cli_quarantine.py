@@ -54,18 +54,14 @@ def quarantine() -> None:
 )
 def list_kept(
     path: Path | None,
-    sites: tuple[str, ...],
-    reasons: tuple[str, ...],
-    protocols: tuple[str, ...],
     since: datetime | None,
     limit: int,
     form: Literal["table", "csv", "json"],
+    **chosen: tuple[str, ...],
 ) -> None:
     """Show the newest events in quarantine, without their bytes."""
     since_us = 0 if since is None else int(since.replace(tzinfo=UTC).timestamp() * 1_000_000)
-    wanted = asidereader.Filter(
-        sites=sites, reasons=reasons, protocols=protocols, since_us=since_us
-    )
+    wanted = asidereader.Filter(**chosen, since_us=since_us)
     with told_plainly():
         found = asidereader.summary(load(path).storage.directory, wanted, limit)
     render.write(found, form, sys.stdout.buffer)

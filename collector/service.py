@@ -10,12 +10,13 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from collector import gauges, orders
 from collector.access import Access
 from collector.adapters import ENDPOINTS
-from collector.adapters.contract import Response
+from collector.adapters.contract import Endpoint, Response
 from collector.addresses import AddressReader
 from collector.asgi import App, Edge
 from collector.bookkeeper import BookKeeper
@@ -35,6 +36,7 @@ from collector.ratelimit import Limiter
 from collector.replay import Replay
 from collector.salt import DailySalt
 from collector.sites import Sites
+from collector.takeover import take_over
 from collector.tally import Counts
 from collector.usage import UsageKeeper
 from storage import (
@@ -46,6 +48,7 @@ from storage import (
     SmallFiles,
     StorageError,
     Store,
+    census,
     layout,
 )
 
@@ -121,25 +124,7 @@ class Service:
             body_bytes_max=config.server.body_bytes_max,
             quarantine=self._quarantine,
         )
-        self._edge = Edge(
-            endpoints=ENDPOINTS,
-            pages={
-                "/healthz": lambda: _text(200, b"ok\n"),
-                "/readyz": self._readiness,
-                "/metrics": self._metrics_page,
-            },
-            access=access,
-            pipeline=pipeline,
-            bodies=self._bodies,
-            addresses=AddressReader(config.server.trusted_proxies, config.server.proxy_header),
-            metrics=self._metrics,
-            # As for beacons: who is no browser has no Origin, and there is none to refuse.
-            trusts=lambda headers: (
-                b"origin" not in headers or sites.any_trusts(request_host(headers) or "")
-            ),
-            now_us=_now_us,
-            monotonic_s=time.monotonic,
-        )
+        self._edge = self._make_edge(access, pipeline, sites)
         self._ticker = self._loop.call_later(_TICK_S, self._tick)
         self._usage_kept = Periodic(self._usage.save, interval_s=_KEEP_S)
         self._open_orders(pipeline, sites, clock)
@@ -151,6 +136,28 @@ class Service:
         _log.info("ready on http://%s:%d", config.server.host, config.server.port)
         return self._edge
 
+    def _make_edge(self, access: Access, pipeline: Pipeline, sites: Sites) -> Edge:
+        server = self._config.server
+        return Edge(
+            endpoints=ENDPOINTS,
+            pages={
+                "/healthz": lambda: _text(200, b"ok\n"),
+                "/readyz": self._readiness,
+                "/metrics": self._metrics_page,
+            },
+            access=access,
+            pipeline=pipeline,
+            bodies=self._bodies,
+            addresses=AddressReader(server.trusted_proxies, server.proxy_header),
+            metrics=self._metrics,
+            # As for beacons: who is no browser has no Origin, and there is none to refuse.
+            trusts=lambda headers: (
+                b"origin" not in headers or sites.any_trusts(request_host(headers) or "")
+            ),
+            now_us=_now_us,
+            monotonic_s=time.monotonic,
+        )
+
     async def stop(self) -> None:
         """Refuse newcomers, finish what is in flight, put everything into parts, unlock."""
         self._ticker.cancel()
@@ -160,8 +167,7 @@ class Service:
         await self._orders_done
         await self._usage_kept.finish()
         await self._quarantine_kept.finish()
-        await self._store.close(flush_timeout_s=_FLUSH_TIMEOUT_S)
-        await self._books_kept.finish()
+        await self._store.close(flush_timeout_s=_FLUSH_TIMEOUT_S, last=self._books_kept.finish)
         gc.unfreeze()
         _log.info("stopped; %d rows stay in the log", self._store.unflushed_rows)
 
@@ -200,7 +206,11 @@ class Service:
         """Read the book of events, and count the rows that it does not know yet."""
         directory = self._config.storage.directory
         folder = SmallFiles(directory / layout.AUDIT, self._files)
-        self._books = BookKeeper(folder, directory, self._files, in_thread=asyncio.to_thread)
+        self._books = BookKeeper(
+            folder,
+            count=partial(census.take, directory, self._files, behind_only=True),
+            in_thread=asyncio.to_thread,
+        )
         book = self._books.book
         self._store.counted = lambda: book.counted
         self._store.on_sealed = lambda sealed: book.seal(sealed.number, sealed.date)
@@ -210,16 +220,26 @@ class Service:
     async def _open_quarantine(self, access: Access) -> None:
         storage = self._config.storage
         self._aside = Aside(storage.directory, self._files)
+
+        def mask(endpoint: Endpoint, raw: bytes) -> bytes:
+            return mask_addresses(raw, endpoint.address_member)
+
         self._quarantine = Quarantine(
             self._aside,
             access=access,
-            mask=lambda endpoint, raw: mask_addresses(raw, endpoint.address_member),
+            mask=mask,
             bytes_max=storage.quarantine_bytes_max,
             days=storage.quarantine_days,
             now_us=_now_us,
             in_thread=asyncio.to_thread,
         )
         await asyncio.to_thread(self._quarantine.load)
+        old = SmallFiles(storage.directory / layout.QUARANTINE, self._files)
+        bytes_max = storage.quarantine_bytes_max
+        if await asyncio.to_thread(
+            take_over, old, self._aside, ENDPOINTS, mask=mask, bytes_max=bytes_max
+        ):
+            self._quarantine.refresh()
         self._quarantine_kept = Periodic(
             self._quarantine.save, interval_s=_KEEP_S, pause_s=_KEEP_PAUSE_S
         )

@@ -11,7 +11,6 @@ thread. Others read beside it (`asidereader`). Knows no protocol and no rule of 
 """
 
 import threading
-import uuid
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -318,11 +317,3 @@ def _from_lines(path: Path) -> str:
         f"format = 'newline_delimited', columns = {{{kinds}}}, "
         f"maximum_object_size = {parquet.LINE_BYTES_MAX})"
     )
-
-
-def is_id(text: str) -> bool:
-    """Whether `text` could be the id of a kept event."""
-    try:
-        return str(uuid.UUID(text)) == text.lower()
-    except ValueError:
-        return False

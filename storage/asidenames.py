@@ -53,10 +53,11 @@ def live(parts: Iterable[AsidePart]) -> list[AsidePart]:
     return kept
 
 
-def source(paths: Sequence[Path]) -> str:
-    """A table expression: the rows of `paths`."""
+def source(paths: Sequence[Path], *, numbered: bool = False) -> str:
+    """A table expression: the rows of `paths`; `numbered`: with their files and numbers in them."""
     names = ", ".join(parquet.quote(path) for path in paths)
-    return f"read_parquet([{names}], hive_partitioning = false)"
+    more = ", filename = true, file_row_number = true" if numbered else ""
+    return f"read_parquet([{names}], hive_partitioning = false{more})"
 
 
 def needles(values: Iterable[str]) -> list[str]:

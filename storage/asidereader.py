@@ -1,5 +1,6 @@
 """Reading what was kept aside, beside whoever writes it: newest first, without a lock."""
 
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -74,6 +75,14 @@ def read(directory: Path, wanted: Filter, limit: int | None = None) -> list[Kept
     return [_kept(row) for row in _select(directory, names, wanted, limit)]
 
 
+def is_id(text: str) -> bool:
+    """Whether `text` could be the id of a kept event."""
+    try:
+        return str(uuid.UUID(text)) == text.lower()
+    except ValueError:
+        return False
+
+
 def _kept(row: tuple[Any, ...]) -> Kept:
     members = dict(zip((name for name, _, _, _ in aside.COLUMNS), row, strict=True))
     for name in ("violations", "headers"):
@@ -94,8 +103,9 @@ def _select(
             return []
         paths = [folder / part.name for part in parts]
         sql = (
-            f"SELECT {chosen} FROM {asidenames.source(paths)} AS kept WHERE {where} "  # noqa: S608
-            f"ORDER BY kept.time DESC, kept.id DESC{tail}"
+            f"SELECT {chosen} FROM {asidenames.source(paths, numbered=True)} AS kept WHERE {where} "  # noqa: S608
+            # Events of one request in the order in which they stood there.
+            f"ORDER BY kept.time DESC, filename DESC, file_row_number DESC{tail}"
         )
         try:
             with parquet.connect(threads=1) as connection:
