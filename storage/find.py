@@ -72,7 +72,8 @@ _line_decoder: Final = msgspec.json.Decoder(FoundRow)
 
 
 def sought(text: str) -> Sought:
-    """What `text` may be the id of."""
+    """What `text` may be the id of; what is no Unicode in it is the id of nothing."""
+    text = text.encode("utf-8", "replace").decode()
     try:
         event_id: str | None = str(uuid.UUID(text))
     except ValueError:
