@@ -45,7 +45,7 @@ class LakeOrders:
     async def compact(self, _arguments: Arguments, tell: Tell) -> Any:
         """Join what can be joined; a list of `Joined`."""
         tell(0, 1, "joining")
-        return await byhand.compact(self._store, self._now_us())
+        return await byhand.compact(self._store)
 
     async def expire(self, arguments: Arguments, tell: Tell) -> Any:
         """Remove rows that are kept no longer; a list of `Expired`."""

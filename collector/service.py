@@ -82,12 +82,11 @@ def _monotonic_us() -> int:
 class Service:
     """One running collector, in the worker process."""
 
-    def __init__(
-        self, config: Config, files: Files | None = None, *, waits_for_lock: bool = True
-    ) -> None:
+    def __init__(self, config: Config, files: Files | None = None, *, serves: bool = True) -> None:
         self._config = config
         self._files = files or Files()
-        self._waits_for_lock = waits_for_lock
+        # Else it is there for one order, and does nothing that it is not told to do.
+        self._serves = serves
         self._last_sweep_s = 0.0
 
     async def start(self) -> Edge:
@@ -182,6 +181,7 @@ class Service:
             disk_free_bytes_min=storage.disk_free_bytes_min,
             keys_max=storage.keys_max,
             join_parts_min=storage.join_parts_min,
+            tends_parts=self._serves,
             retention=Retention(
                 storage.retention_days,
                 {s.id: s.retention_days for s in self._config.sites if s.retention_days >= 0},
@@ -198,7 +198,7 @@ class Service:
                     on_fatal=self._end,
                 )
             except Locked:
-                if not self._waits_for_lock or time.monotonic() > deadline_s:
+                if not self._serves or time.monotonic() > deadline_s:
                     raise
                 await asyncio.sleep(0.1)
 
@@ -328,7 +328,7 @@ def give_order(
 
 async def _carry_out(config: Config, command: str, arguments: Arguments, tell: Tell) -> Any:
     """Open the data directory without listening, carry out one order, close it again."""
-    service = Service(config, waits_for_lock=False)
+    service = Service(config, serves=False)
     await service.start()
     try:
         return await service.orders.carry_out(command, arguments, tell)

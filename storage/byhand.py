@@ -14,12 +14,12 @@ from storage.retention import Expired
 from storage.store import Store
 
 
-async def compact(store: Store, now_us: int) -> list[Joined]:
+async def compact(store: Store) -> list[Joined]:
     """Join whatever can be joined, the open date too. Raises `StorageError` or OSError."""
     limit = await store.flushed()
-    keeper, today = store.part_keeper, layout.day_of(now_us)
-    joined = await store.on_parts(partial(keeper.compact, today=today, limit=limit))
-    keeper.told(joined)
+    keeper = store.part_keeper
+    joined = await store.on_parts(partial(keeper.compact, limit=limit))
+    keeper.account_for(joined)
     return joined
 
 
@@ -29,7 +29,7 @@ async def expire(store: Store, now_us: int, *, dry_run: bool) -> list[Expired]:
     job = partial(keeper.expire, today=today, limit=store.settled, dry_run=dry_run)
     expired = await store.on_parts(job)
     if not dry_run:
-        keeper.told(expired)
+        keeper.account_for((), expired)
     return expired
 
 

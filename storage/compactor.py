@@ -5,6 +5,7 @@ rows as there must be, and the same ones. Putting the new files in place is `dat
 connection, used from one thread; `interrupt` may be called from any.
 """
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -96,8 +97,10 @@ class Compactor:
     def interrupt(self) -> None:
         """Have the work under way, and any that comes, end with `Interrupted`."""
         self._is_interrupted = True
-        if self._connection is not None:
-            self._connection.interrupt()
+        connection = self._connection
+        if connection is not None:
+            with contextlib.suppress(duckdb.ConnectionException):  # closed at this moment
+                connection.interrupt()
 
     def close(self) -> None:
         """Give the memory back; the next call takes it again."""

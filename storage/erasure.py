@@ -5,6 +5,7 @@ the caller has everything flushed that was acknowledged before. Rows that come l
 """
 
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Final, Literal
 
@@ -77,7 +78,7 @@ def condition(person: Person, visitors: Sequence[str] = ()) -> str:
     tests = [f"{column} IN ({names})" for column in COLUMNS[person.who]]
     if visitors:
         tests.append(f"visitor_id IN ({_listed(visitors)})")
-    until = f" AND received_time <= make_timestamptz({person.until_us})" if person.until_us else ""
+    until = f" AND received_time <= {_moment(person.until_us)}" if person.until_us else ""
     return f"site_id = {parquet.quote(person.site)} AND ({' OR '.join(tests)}){until}"
 
 
@@ -133,6 +134,11 @@ def _erase_torn(work: PartWork, person: Person, *, dry_run: bool) -> list[str]:
 def json_text(value: str) -> bytes:
     """`value` as it stands between the quotes of a JSON string."""
     return _encoder.encode(value)[1:-1]
+
+
+def _moment(time_us: int) -> str:
+    at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=time_us)
+    return f"TIMESTAMPTZ '{at:%Y-%m-%d %H:%M:%S.%f}+00'"
 
 
 def _listed(values: Sequence[str]) -> str:

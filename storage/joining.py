@@ -29,17 +29,12 @@ class Sized(msgspec.Struct, frozen=True):
 Group = list[Sized]
 
 
-def due(
-    parts: Sequence[Sized], *, is_open: bool, parts_min: int, bytes_max: int, by_hand: bool = False
-) -> list[Group]:
-    """The groups of one date's live `parts` (by number) to be joined, each into one part.
-
-    `by_hand`: somebody asked for it now, so the open date does not wait for `parts_min`.
-    """
+def due(parts: Sequence[Sized], *, is_open: bool, parts_min: int, bytes_max: int) -> list[Group]:
+    """The groups of one date's live `parts` (by number) to be joined, each into one part."""
     if not is_open:
         return packed(parts, bytes_max)
     singles = sum(1 for one in parts if one.part.first == one.part.last)
-    if singles < (2 if by_hand else parts_min):
+    if singles < parts_min:
         return []
     return doubled(parts, bytes_max)
 

@@ -6,10 +6,11 @@ at the start. What failed is told and tried again an hour later.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from datetime import date, timedelta
 from functools import partial
-from typing import Any, Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -20,6 +21,7 @@ from storage.partwork import Joined, PartWork
 from storage.retention import Expired, Retention
 from storage.upkeep import Job, PartThread
 
+_T = TypeVar("_T")
 _log: Final = logging.getLogger("collector.storage")
 _LOOK_S: Final = 10.0
 _RETRY_S: Final = 3600.0
@@ -79,9 +81,9 @@ class PartKeeper:
         """Wait until the work has ended."""
         self._thread.join(timeout_s)
 
-    def put(self, job: Job, report: Callable[[Any], None]) -> None:
-        """Have `job` done; `report` is called with its result or exception, on the thread."""
-        self._thread.put(job, report)
+    def submit(self, job: Job[_T]) -> "Future[_T]":
+        """Have `job` done on the thread."""
+        return self._thread.submit(job)
 
     def flushed(self, day: date) -> None:
         """A part was added to `day`."""
@@ -108,21 +110,19 @@ class PartKeeper:
         self._is_looking = True
         is_due = changed is None or is_new_day or _RETENTION in changed
         look = partial(self._look, changed, today, limit, expires=is_due)
+        future = self._thread.submit(look)
+        future.add_done_callback(partial(self._call_soon, self._looked))
 
-        def report(result: Any) -> None:
-            self._call_soon(self._looked, result)
+    def compact(self, work: PartWork, limit: int) -> list[Joined]:
+        """Join all that can be joined, as if every date were closed; on the thread.
 
-        self._thread.put(look, report)
-
-    def compact(self, work: PartWork, today: date, limit: int) -> list[Joined]:
-        """Join everything now, the open date too; on the thread. Raises as `PartWork.join`."""
-        done = []
-        for day in work.dates():
-            one = work.join(
-                day, is_open=day >= today, limit=limit, parts_min=self._parts_min, by_hand=True
-            )
-            done += [one] if one else []
-        return done
+        Raises as `PartWork.join`.
+        """
+        joined = (
+            work.join(day, is_open=False, limit=limit, parts_min=self._parts_min)
+            for day in work.dates()
+        )
+        return [one for one in joined if one is not None]
 
     def expire(self, work: PartWork, today: date, limit: int, *, dry_run: bool) -> list[Expired]:
         """Apply retention now; on the thread. Raises as `retention.expire`."""
@@ -156,13 +156,13 @@ class PartKeeper:
                 looked.behind.add(day)
         return looked
 
-    def _looked(self, result: Any) -> None:
+    def _looked(self, future: "Future[Looked]") -> None:
         self._is_looking = False
-        if not isinstance(result, Looked):
-            # Not one of the errors that work on files meets: a bug of ours.
-            result = Looked(failures={_RETENTION: repr(result)})
         if self._thread.is_stopping:
             return
+        # Not one of the errors that work on files meets: a bug of ours.
+        bug = future.exception()
+        result = Looked(failures={_RETENTION: repr(bug)}) if bug else future.result()
         if self._changed is not None:
             self._changed |= result.behind
         now_s = self._monotonic_s()
@@ -171,15 +171,10 @@ class PartKeeper:
             self.failures += 1
             name = "every date" if day == _RETENTION else day
             _log.warning("parts of %s stay as they are for an hour: %s", name, reason)
-        self._tell(result.joined, result.expired)
+        self.account_for(result.joined, result.expired)
 
-    def told(self, result: Any) -> None:
-        """Account for what was done by hand."""
-        if isinstance(result, list):
-            joined = [one for one in result if isinstance(one, Joined)]
-            self._tell(joined, [one for one in result if isinstance(one, Expired)])
-
-    def _tell(self, joined: list[Joined], expired: list[Expired]) -> None:
+    def account_for(self, joined: Sequence[Joined], expired: Sequence[Expired] = ()) -> None:
+        """Count and tell what was done."""
         for one in joined:
             self.joins += 1
             self._on_fewer(one.parts_before - one.parts_after)

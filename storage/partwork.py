@@ -95,9 +95,7 @@ class PartWork:
 
     # --- joining
 
-    def join(
-        self, day: date, *, is_open: bool, limit: int, parts_min: int, by_hand: bool = False
-    ) -> Joined | None:
+    def join(self, day: date, *, is_open: bool, limit: int, parts_min: int) -> Joined | None:
         """Join what is due of `day`; None when nothing is.
 
         Raises `StorageError` or OSError, with the date as it was.
@@ -110,7 +108,6 @@ class PartWork:
             is_open=is_open,
             parts_min=parts_min,
             bytes_max=partlayout.PART_BYTES_MAX,
-            by_hand=by_hand,
         )
         if not groups:
             return None

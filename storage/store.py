@@ -51,6 +51,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     keys_max: int = 1_000_000_000
     join_parts_min: int = 100
     retention: Retention = Retention()
+    # Whether joining and retention are done by themselves, and not only when asked for.
+    tends_parts: bool = True
 
 
 class Store:
@@ -162,7 +164,18 @@ class Store:
         self._flush_thread = FlushThread(
             Flusher(folders, self._files), self._monotonic_s, self._report_flush
         )
-        self.part_keeper = PartKeeper(
+        self.part_keeper = self._make_part_keeper(folders)
+        self._key_thread = KeyThread(self._key_disk, self._report_keys)
+        opening.write_views(self._directory, self._files)
+        self.health.check()
+        self._flush_thread.start()
+        self._key_thread.start()
+        self.part_keeper.start()
+        for sealed in waiting:
+            self._enqueue(sealed)
+
+    def _make_part_keeper(self, folders: DateFolders) -> PartKeeper:
+        return PartKeeper(
             PartWork(
                 self._directory,
                 self._files,
@@ -176,14 +189,6 @@ class Store:
             call_soon=self._loop.call_soon_threadsafe,
             on_fewer=self._fewer_parts,
         )
-        self._key_thread = KeyThread(self._key_disk, self._report_keys)
-        opening.write_views(self._directory, self._files)
-        self.health.check()
-        self._flush_thread.start()
-        self._key_thread.start()
-        self.part_keeper.start()
-        for sealed in waiting:
-            self._enqueue(sealed)
 
     def _fewer_parts(self, parts: int) -> None:
         self.parts -= parts
@@ -257,7 +262,8 @@ class Store:
         self.keys.turn(now_us, self._wal.complete)
         for task in self._key_upkeep.due(now_us, now_s, self._published):
             self._key_thread.put(task)
-        self.part_keeper.tick(now_us, self.settled)
+        if self._settings.tends_parts:
+            self.part_keeper.tick(now_us, self.settled)
 
     @property
     def settled(self) -> int:
@@ -267,16 +273,18 @@ class Store:
     async def flushed(self) -> int:
         """Have everything acknowledged so far in parts, and counted; the newest segment's number.
 
-        Raises `Closed` when the store closes first.
+        Raises `Closed` when the store closes first, and after a failed sync.
         """
         while self._commit.is_writing:  # noqa: ASYNC110  a thread's business, and soon over
             await asyncio.sleep(_FLUSHED_POLL_S)
+        if self.health.is_over:
+            raise Closed("a sync has failed: only a new start can tell what is on disk")
         self._wal.seal()
         self._open_since_s = None
         self._take_sealed()
         number = self._wal.complete
         while self.settled < number:
-            if self.is_closing:
+            if self.is_closing or self.health.is_over:
                 raise Closed("the collector is stopping")
             await asyncio.sleep(_FLUSHED_POLL_S)
         return number
@@ -285,13 +293,7 @@ class Store:
         """Run `job` on the thread that works on published parts; raises what it raises."""
         if self.is_closing:
             raise Closed("the collector is stopping")
-        future: asyncio.Future[_T] = self._loop.create_future()
-
-        def report(result: "_T | Exception") -> None:
-            self._loop.call_soon_threadsafe(_settle, future, result)
-
-        self.part_keeper.put(job, report)
-        return await future
+        return await asyncio.wrap_future(self.part_keeper.submit(job))
 
     @property
     def _published(self) -> int:
@@ -391,12 +393,3 @@ class Store:
         for path in (self._directory / layout.STATE).glob(f"{prefix}*"):
             if path.name != name:
                 self._files.remove(path)
-
-
-def _settle(future: "asyncio.Future[_T]", result: "_T | Exception") -> None:
-    if future.cancelled():
-        return
-    if isinstance(result, Exception):
-        future.set_exception(result)
-    else:
-        future.set_result(result)

@@ -11,7 +11,8 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final
+from concurrent.futures import Future
+from typing import Any, Final, TypeVar
 
 from storage.datefolders import DateFolders
 from storage.errors import FlushFailed, Interrupted
@@ -137,8 +138,9 @@ class KeyThread(threading.Thread):
         self._report(task, error)
 
 
-# Work on parts; its result, or the error that took its place, is reported.
-Job = Callable[[PartWork], Any]
+_T = TypeVar("_T")
+# Work on parts.
+Job = Callable[[PartWork], _T]
 
 
 class PartThread(threading.Thread):
@@ -148,9 +150,7 @@ class PartThread(threading.Thread):
         super().__init__(name="parts", daemon=True)
         self._work = work
         self._folders = folders
-        self._queue: queue.SimpleQueue[tuple[Job, Callable[[Any], None]] | None] = (
-            queue.SimpleQueue()
-        )
+        self._queue: queue.SimpleQueue[tuple[Job[Any], Future[Any]] | None] = queue.SimpleQueue()
         self._stopping = threading.Event()
 
     @property
@@ -158,9 +158,11 @@ class PartThread(threading.Thread):
         """Whether work under way should end at the next border between two steps."""
         return self._stopping.is_set()
 
-    def put(self, job: Job, report: Callable[[Any], None]) -> None:
-        """Do `job`, then call `report` with its result or its exception, from this thread."""
-        self._queue.put((job, report))
+    def submit(self, job: Job[_T]) -> "Future[_T]":
+        """Have `job` done; the future gives what it returns or raises."""
+        future: Future[_T] = Future()
+        self._queue.put((job, future))
+        return future
 
     def finish(self) -> None:
         """End soon: what is under way is given up, which leaves parts as they were."""
@@ -174,17 +176,20 @@ class PartThread(threading.Thread):
             with contextlib.suppress(OSError):
                 os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
         while (item := self._next()) is not None:
-            job, report = item
-            result: Any
+            job, future = item
+            if not future.set_running_or_notify_cancel():
+                continue
+            if self._stopping.is_set():
+                future.set_exception(Interrupted())
+                continue
             try:
-                result = Interrupted() if self._stopping.is_set() else job(self._work)
-            except Exception as error:  # noqa: BLE001 reported; the thread must live
-                result = error
-            report(result)
+                future.set_result(job(self._work))
+            except Exception as error:  # noqa: BLE001 told to whoever asked; the thread must live
+                future.set_exception(error)
             if self._queue.empty():
                 self._work.compactor.close()
 
-    def _next(self) -> tuple[Job, Callable[[Any], None]] | None:
+    def _next(self) -> tuple[Job[Any], "Future[Any]"] | None:
         """The next work; removes what was replaced, when its time has come, while waiting."""
         while True:
             try:

@@ -12,9 +12,9 @@ from tests.house.source import ROOT
 
 SURFACE = {
     "values": {"COLUMNS"},
-    "types": {"Commit"},
-    "modules": {"inspect", "layout", "recovery", "tail"},
-    "functions": {"day_of", "encode", "make_key", "make_scope"},
+    "types": {"Commit", "Who"},
+    "modules": {"byhand", "inspect", "layout", "recovery", "tail"},
+    "functions": {"day_of", "encode", "make_key", "make_scope", "removed_rows"},
     "errors": {
         "Closed",
         "Corruption",
@@ -29,10 +29,16 @@ SURFACE = {
     "classes": {
         "ColdKeys",
         "Column",
+        "Erased",
+        "Expired",
         "Files",
+        "Joined",
         "KeyIndex",
         "Lake",
+        "Person",
         "Receipt",
+        "Removed",
+        "Retention",
         "Row",
         "Settings",
         "Store",

@@ -178,7 +178,6 @@ BUILT_IN_SERVICE: Final = frozenset(
         "collector.sites.Sites",
         "collector.tally.Counts",
         "collector.usage.UsageKeeper",
-        "granian.Granian",
         "storage.Aside",
         "storage.Store.open",
         "storage.store.Store.open",

@@ -90,7 +90,10 @@ ONLY_IN: Final[Mapping[str, tuple[frozenset[str], str]]] = {
         ),
         "threads live where somebody stops them",
     ),
-    "concurrent.futures": (frozenset({"storage/commit.py"}), "see threading"),
+    "concurrent.futures": (
+        frozenset({"storage/commit.py", "storage/partkeeper.py", "storage/upkeep.py"}),
+        "see threading",
+    ),
     "multiprocessing": (frozenset({"collector/supervisor.py"}), "see granian"),
     "asyncio": (
         frozenset(

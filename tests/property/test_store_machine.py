@@ -21,7 +21,7 @@ from tests.support.store import Harness
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """Append, roll, flush, fail, step the clock, crash, reopen."""
+    """Append, roll, flush, join, fail, step the clock, crash, reopen."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,12 +34,23 @@ class StoreMachine(RuleBasedStateMachine):
         self._patch.setattr(keyindex, "GENERATION_KEYS", 3)
         self._patch.setattr(keymerge, "RUNS_YOUNG", 2)
 
-    @initialize(seed=st.integers(0, 2**32), segment_bytes_max=st.sampled_from([600, 3_000, 10**7]))
-    def start(self, seed: int, segment_bytes_max: int) -> None:
-        """Open an empty store whose segments roll soon, late or never."""
+    @initialize(
+        seed=st.integers(0, 2**32),
+        segment_bytes_max=st.sampled_from([600, 3_000, 10**7]),
+        join_parts_min=st.sampled_from([2, 100]),
+        exchanges=st.booleans(),
+    )
+    def start(
+        self, seed: int, segment_bytes_max: int, join_parts_min: int, exchanges: bool
+    ) -> None:
+        """Open an empty store whose segments roll soon, late or never, on either kind of disk."""
         self.harness = Harness(
-            Path(self._folder.name) / "data", seed, segment_bytes_max=segment_bytes_max
+            Path(self._folder.name) / "data",
+            seed,
+            segment_bytes_max=segment_bytes_max,
+            join_parts_min=join_parts_min,
         )
+        self.harness.files.exchanges = exchanges
         self.harness.open()
 
     def _open_again(self) -> None:
@@ -105,6 +116,39 @@ class StoreMachine(RuleBasedStateMachine):
         self.harness.crash()
         self.harness.files.fail = lambda _n, _name: None
         self._open_again()
+
+    @precondition(lambda self: not self.harness.fatal)
+    @rule()
+    def join(self) -> None:
+        """Parts are joined by hand; as many as may be are left."""
+        assert self.harness.compact()
+        assert sorted(self.harness.glob()) == sorted(self.harness.readable())
+
+    @precondition(lambda self: not self.harness.fatal)
+    @rule(
+        operation=st.sampled_from(
+            ["force", "link", "sync_folder", "exchange", "exchange_sync", "publish", "remove"]
+        ),
+        at=st.integers(0, 3),
+        ending=st.sampled_from(["goes on", "killed", "crash"]),
+    )
+    def join_fails(self, operation: str, at: int, ending: str) -> None:
+        """Joining meets a failing disk; it goes on, or the process ends, or the power goes."""
+        assert self.harness.compact()
+        self._submit(2)
+        self.harness.advance(1.5)
+        self._submit(2)
+        self.harness.advance(1.5)
+        assert self.harness.settle_flushes()
+        failures = iter([None] * at + [io_error()])
+        self.harness.files.fail = lambda _n, name: (
+            next(failures, None) if name == operation else None
+        )
+        self.harness.compact()
+        self.harness.files.fail = lambda _n, _name: None
+        if ending != "goes on":
+            (self.harness.crash if ending == "crash" else self.harness.kill)()
+            self._open_again()
 
     @rule()
     def crash(self) -> None:

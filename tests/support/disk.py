@@ -36,6 +36,8 @@ class FaultyFiles(Files):
         self.operations = 0
         self.fail: Callable[[int, str], OSError | BaseException | None] = lambda _n, _name: None
         self.free: int | None = None
+        # Whether this kind of disk can exchange folders.
+        self.exchanges = True
         self._random = random.Random(seed)
         self._paths: dict[int, Path] = {}
         self._synced: dict[Path, int] = {}
@@ -119,6 +121,8 @@ class FaultyFiles(Files):
     def exchange(self, path: Path, other: Path) -> None:
         """See Files; it may fail before or after it was done."""
         self._operate("exchange")
+        if not self.exchanges:
+            raise OSError(errno.EINVAL, "Invalid argument")
         super().exchange(path, other)
         self._operate("exchange_sync")
 

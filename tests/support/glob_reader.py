@@ -1,8 +1,10 @@
 """A second process that reads the published files all the time, as any analyst may.
 
-Run as a script: `glob_reader.py EVENTS_FOLDER STOP_FILE`. Loops until STOP_FILE exists, then prints
-one JSON object: how many queries, the last count, and every complaint. Complaints are: any error, a
-row counted twice, fewer rows than before. Only "no files yet" is excused, before the first file.
+Run as a script: `glob_reader.py EVENTS_FOLDER STOP_FILE [joins]`. Loops until STOP_FILE exists,
+then prints one JSON object: how many queries, the last count, and every complaint. Complaints are:
+any error, a row counted twice, fewer rows than before. Only "no files yet" is excused, before the
+first file; with `joins` also a file that is gone between listing and opening: counted as
+`asked_again`.
 """
 
 import json
@@ -16,16 +18,21 @@ _SQL = (
 )
 
 
-def main(events: Path, stop: Path) -> None:
+_GONE = ("No such file or directory", "Cannot open file", "could not open")
+
+
+def main(events: Path, stop: Path, *, joins: bool) -> None:
     """Read until told to stop."""
     connection = duckdb.connect(config={"threads": 1})
     sql = _SQL.format(events / "**" / "*.parquet")
-    queries, last, complaints = 0, 0, []
+    queries, last, asked_again, complaints = 0, 0, 0, []
     while not stop.exists():
         try:
             rows, ids, keys = connection.execute(sql).fetchall()[0]
         except duckdb.Error as error:
-            if last or "No files found" not in str(error):
+            if joins and any(text in str(error) for text in _GONE):
+                asked_again += 1
+            elif last or "No files found" not in str(error):
                 complaints.append(f"{type(error).__name__}: {error}")
             continue
         queries += 1
@@ -34,8 +41,9 @@ def main(events: Path, stop: Path) -> None:
         if rows < last:
             complaints.append(f"{rows} rows after {last}")
         last = rows
-    print(json.dumps({"queries": queries, "last": last, "complaints": complaints[:10]}))
+    report = {"queries": queries, "last": last, "asked_again": asked_again}
+    print(json.dumps({**report, "complaints": complaints[:10]}))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), joins="joins" in sys.argv[3:])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import duckdb
 
-from storage import Receipt, Settings, StorageError, Store, layout, segment, upkeep
+from storage import Receipt, Settings, StorageError, Store, byhand, layout, segment, upkeep
 from tests.support.disk import FaultyFiles
 from tests.support.rows import NOW_US, make_lines
 
@@ -77,7 +77,23 @@ class Harness:
         for step in (0, seconds):
             self.now_us += int(step * 1_000_000)
             self.store.tick(self.now_us)
-            self.loop.run_until_complete(asyncio.sleep(0))
+            self.settle_parts()
+
+    def settle_parts(self) -> None:
+        """Wait until what was begun on parts is done."""
+        assert self.store is not None
+        self.loop.run_until_complete(self.store.on_parts(lambda _work: None))
+        self.loop.run_until_complete(asyncio.sleep(0))
+
+    def compact(self) -> bool:
+        """Join what can be joined; False when that failed."""
+        store = self.store
+        assert store is not None
+        try:
+            self.loop.run_until_complete(byhand.compact(store))
+        except (StorageError, OSError):
+            return False
+        return True
 
     def settle_flushes(self, seconds: float = 10) -> bool:
         """Wait until every sealed segment is in a part; False when that does not happen."""
@@ -150,7 +166,7 @@ class Harness:
         for number in layout.list_segments(wal):
             with contextlib.suppress(FileNotFoundError):
                 segments[number] = (wal / layout.segment_name(number)).read_bytes()
-        parts = layout.list_parts(self.directory / layout.EVENTS)
+        parts = layout.live_parts(layout.list_parts(self.directory / layout.EVENTS))
         numbers = self._in_parts(parts)
         for number, data in segments.items():
             scan = segment.scan(data)

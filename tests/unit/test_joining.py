@@ -31,12 +31,6 @@ def test_an_open_date_waits_for_enough_parts() -> None:
     assert _due(_parts(10, 10, 10)) == [(1, 3)]
 
 
-def test_by_hand_two_are_enough() -> None:
-    """Somebody asked: the open date does not wait."""
-    groups = joining.due(_parts(10, 10), is_open=True, parts_min=100, bytes_max=_MAX, by_hand=True)
-    assert _ranges(groups) == [(1, 2)]
-
-
 def test_a_larger_neighbour_is_left_alone() -> None:
     """What would be written again for little stays."""
     large = Sized(Part(_DAY, 1, 9), 31)

@@ -299,3 +299,15 @@ def test_numbers_of_runs_are_not_given_again(harness: Harness) -> None:
     store = harness.open()
     keys = [number.to_bytes(16, "big") for number in (1, 2)]
     assert store.keys.seen(keys, harness.now_us, waits=True) == [True, True]
+
+
+def test_nothing_is_sealed_by_hand_after_a_failed_sync(harness: Harness) -> None:
+    """What a failed sync left in the log is nobody's to publish: joining is refused."""
+    harness.open()
+    assert harness.submit(1)
+    harness.files.fail = lambda _n, name: io_error() if name == "sync" else None
+    assert not harness.submit(2)
+    harness.files.fail = lambda _n, _name: None
+    assert harness.fatal
+    assert not harness.compact()
+    assert harness.glob() == []
