@@ -11,10 +11,19 @@ import storage
 from tests.house.source import ROOT
 
 SURFACE = {
-    "values": {"COLUMNS"},
+    "values": {"COLUMNS", "RAW_BYTES_MAX"},
     "types": {"Commit", "Who"},
-    "modules": {"byhand", "inspect", "layout", "recovery", "tail"},
-    "functions": {"day_of", "encode", "make_key", "make_scope", "removed_rows"},
+    "modules": {
+        "asidereader",
+        "byhand",
+        "census",
+        "find",
+        "inspect",
+        "layout",
+        "recovery",
+        "tail",
+    },
+    "functions": {"day_of", "encode", "make_key", "make_scope", "removed_rows", "size_of"},
     "errors": {
         "Closed",
         "Corruption",
@@ -27,20 +36,25 @@ SURFACE = {
         "Unavailable",
     },
     "classes": {
+        "Aside",
         "ColdKeys",
         "Column",
         "Erased",
         "Expired",
         "Files",
         "Joined",
+        "Kept",
         "KeyIndex",
         "Lake",
         "Person",
+        "Reason",
         "Receipt",
         "Removed",
         "Retention",
         "Row",
+        "Sealed",
         "Settings",
+        "SmallFiles",
         "Store",
     },
 }
