@@ -14,7 +14,7 @@ from collector import audit as auditing
 from collector import auditor, receipt, render
 from collector.audit import Line
 from collector.cli_shared import config_option, load, told_plainly
-from storage import Files, Kept, find
+from storage import Files, aside, find
 
 _EXIT_DIFFERENCE: Final = 1
 _EXIT_NOT_FOUND: Final = 1
@@ -195,7 +195,7 @@ def _as_json(found: receipt.Receipt) -> str:
     ).decode()
 
 
-def _brief(kept: Kept) -> dict[str, object]:
+def _brief(kept: aside.Kept) -> dict[str, object]:
     return {
         "id": kept.id,
         "time": time_text(kept.time),

@@ -13,7 +13,7 @@ from collector.cli_audit import time_text
 from collector.cli_lake import order
 from collector.cli_shared import config_option, load, told_plainly
 from collector.replay import Report
-from storage import Kept, asidereader
+from storage import aside, asidereader
 
 _EXIT_NOT_FOUND: Final = 1
 _SHOWN_BYTES_MAX: Final = 65_536
@@ -133,7 +133,7 @@ def replay_kept(path: Path | None, dry_run: bool, is_json: bool, **chosen: tuple
         sys.exit(_EXIT_NOT_FOUND)
 
 
-def _as_text(kept: Kept) -> str:
+def _as_text(kept: aside.Kept) -> str:
     lines = [
         f"id            {kept.id}",
         f"received      {time_text(kept.time)}",
@@ -181,7 +181,7 @@ def _hex_line(data: bytes, offset: int) -> str:
     return f"{offset:08x}  {part.hex(' '):<47}  {text}"
 
 
-def _as_json(kept: Kept) -> str:
+def _as_json(kept: aside.Kept) -> str:
     members = {name: getattr(kept, name) for name in kept.__struct_fields__ if name != "raw"}
     members["time"] = time_text(kept.time)
     try:

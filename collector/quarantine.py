@@ -27,7 +27,7 @@ from collector.event import Outcome
 from collector.ids import uuid7
 from collector.privacy import gpc_sent
 from collector.refusal import Refusal, Violation
-from storage import RAW_BYTES_MAX, Aside, Kept, Person, StorageError, size_of
+from storage import Person, StorageError, aside
 
 Mask = Callable[[Endpoint, bytes], bytes]  # a body of it: the same without addresses of clients
 
@@ -52,7 +52,7 @@ _encoder: Final = msgspec.json.Encoder()
 class _Candidate(msgspec.Struct):
     """An event that is kept if its bytes allow it; `decided` tells who waits for it."""
 
-    kept: Kept
+    kept: aside.Kept
     endpoint: Endpoint
     decided: "asyncio.Future[bool] | None" = None
 
@@ -65,7 +65,7 @@ class Quarantine:
 
     def __init__(
         self,
-        aside: Aside,
+        aside: aside.Aside,
         *,
         access: Access,
         mask: Mask,
@@ -219,7 +219,7 @@ class Quarantine:
         if site.honour_gpc and gpc_sent(request.headers):
             self.withheld += 1
             return None
-        kept = Kept(
+        kept = aside.Kept(
             id=uuid7(request.now_us),
             time=request.now_us,
             site_id=site.id,
@@ -237,11 +237,11 @@ class Quarantine:
             envelope=envelope,
             raw=raw,
         )
-        size = size_of(kept)
+        size = aside.size_of(kept)
         used = self._used.get(kept.site_id, 0)
         if (
             used + size > self._bytes_max
-            or size > RAW_BYTES_MAX
+            or size > aside.RAW_BYTES_MAX
             or self._pending_bytes + size > _PENDING_BYTES_MAX
         ):
             self.full += 1
@@ -288,7 +288,7 @@ class Quarantine:
             is_kept = candidate.kept.id in allowed
             if not is_kept:
                 self.withheld += 1
-                self._used[candidate.kept.site_id] -= size_of(candidate.kept)
+                self._used[candidate.kept.site_id] -= aside.size_of(candidate.kept)
             if candidate.decided is not None and not candidate.decided.done():
                 candidate.decided.set_result(is_kept)
 
@@ -320,7 +320,7 @@ class Quarantine:
             sizes: dict[str, int] = await self._in_thread(self._aside.sizes)
             for candidate in self._pending:
                 kept = candidate.kept
-                sizes[kept.site_id] = sizes.get(kept.site_id, 0) + size_of(kept)
+                sizes[kept.site_id] = sizes.get(kept.site_id, 0) + aside.size_of(kept)
             self._used = sizes
 
 

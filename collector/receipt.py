@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from storage import Files, Kept, asidereader, find
+from storage import Files, aside, asidereader, find
 
 Verdict = Literal["accepted", "duplicate", "refused", "unknown"]
 # Wraps the dates that are about to be searched, to show how it goes on.
@@ -30,7 +30,7 @@ class Receipt(msgspec.Struct, kw_only=True):
     id: str
     verdict: Verdict
     rows: list[find.FoundRow]
-    quarantine: list[Kept]
+    quarantine: list[aside.Kept]
     searched: int
 
 
@@ -76,7 +76,7 @@ def _in_order(days: Sequence[date], hint: date | None) -> list[date]:
     return sorted(days, key=lambda day: (abs(day - hint) > _ONE_DAY, -day.toordinal()))
 
 
-def _in_quarantine(directory: Path, one: find.Sought) -> list[Kept]:
+def _in_quarantine(directory: Path, one: find.Sought) -> list[aside.Kept]:
     spellings = {one.text, *([one.event_id] if one.event_id else [])}
     wanted = [asidereader.Filter(event_ids=tuple(sorted(spellings)))]
     if one.event_id is not None:

@@ -31,7 +31,7 @@ from collector.pipeline import Pipeline
 from collector.quarantine import Quarantine
 from collector.refusal import INACTIVE_SITE, SUSPENDED, UNKNOWN_SITE, Refusal
 from collector.sites import Sites
-from storage import Aside, Kept, Reason, asidereader
+from storage import aside, asidereader
 
 REPLAYED_FLAG: Final = "replayed"
 _AT_ONCE: Final = 100
@@ -84,7 +84,7 @@ class Replay:
         *,
         pipeline: Pipeline,
         quarantine: Quarantine,
-        aside: Aside,
+        aside: aside.Aside,
         sites: Sites,
         keys: Iterable[Key],
         endpoints: Iterable[Endpoint | PlainEndpoint],
@@ -134,10 +134,10 @@ class Replay:
 
     async def _replay_some(self, ids: Sequence[str], report: Report, *, dry_run: bool) -> None:
         wanted = asidereader.Filter(ids=tuple(ids))
-        events: list[Kept] = await self._in_thread(asidereader.read, self._directory, wanted)
+        events: list[aside.Kept] = await self._in_thread(asidereader.read, self._directory, wanted)
         results = await asyncio.gather(*(self._one(kept, dry_run=dry_run) for kept in events))
         gone: list[str] = []
-        stay: list[Reason] = []
+        stay: list[aside.Reason] = []
         stays = Counter(report.stays)
         for kept, result in zip(events, results, strict=True):
             report.seen += 1
@@ -160,7 +160,7 @@ class Replay:
             await self._in_thread(self._aside.settle, gone, stay)
             self._quarantine.refresh()
 
-    async def _one(self, kept: Kept, *, dry_run: bool) -> _Result:
+    async def _one(self, kept: aside.Kept, *, dry_run: bool) -> _Result:
         endpoint = self._endpoints.get(kept.endpoint)
         site = self._sites.by_id(kept.site_id)
         if endpoint is None:
@@ -192,7 +192,7 @@ class Replay:
         return await self._pipeline.store_again(endpoint, request, caller, item, site)
 
 
-def _request(kept: Kept, endpoint: Endpoint) -> Request:
+def _request(kept: aside.Kept, endpoint: Endpoint) -> Request:
     """The request as it was, as far as it was kept; a batch has this one event."""
     headers = {} if kept.headers is None else _headers.decode(kept.headers)
     found = {name.encode(): text.encode("latin-1", "replace") for name, text in headers.items()}
@@ -208,7 +208,7 @@ def _request(kept: Kept, endpoint: Endpoint) -> Request:
     )
 
 
-def _mark(item: Event, kept: Kept) -> None:
+def _mark(item: Event, kept: aside.Kept) -> None:
     """Make the row of a replay tell where it comes from, and be the same one every time."""
     row = item.row
     row.flags = (*row.flags, REPLAYED_FLAG)
@@ -230,9 +230,9 @@ def _add_context(row: Row, origin: dict[str, object]) -> None:
     row.context = msgspec.Raw(_encoder.encode({**members, "quarantine": origin}))
 
 
-def _reason(kept: Kept, refusal: Refusal) -> Reason:
+def _reason(kept: aside.Kept, refusal: Refusal) -> aside.Reason:
     violations = keeping.violations_json(refusal.violations)
-    return Reason(
+    return aside.Reason(
         kept.id,
         refusal.kind.code,
         refusal.message,

@@ -40,7 +40,6 @@ from collector.takeover import take_over
 from collector.tally import Counts
 from collector.usage import UsageKeeper
 from storage import (
-    Aside,
     Files,
     Locked,
     Retention,
@@ -48,6 +47,7 @@ from storage import (
     SmallFiles,
     StorageError,
     Store,
+    aside,
     census,
     layout,
 )
@@ -219,7 +219,7 @@ class Service:
 
     async def _open_quarantine(self, access: Access) -> None:
         storage = self._config.storage
-        self._aside = Aside(storage.directory, self._files)
+        self._aside = aside.Aside(storage.directory, self._files)
 
         def mask(endpoint: Endpoint, raw: bytes) -> bytes:
             return mask_addresses(raw, endpoint.address_member)

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from collector.adapters.contract import Endpoint, PlainEndpoint
-from storage import Aside, Kept, SmallFiles, asidereader, size_of
+from storage import SmallFiles, aside, asidereader
 
 _log: Final = logging.getLogger("collector")
 _ENDING: Final = ".json"
@@ -36,7 +36,7 @@ _decoder: Final = msgspec.json.Decoder(_Old)
 
 def take_over(
     folder: SmallFiles,
-    aside: Aside,
+    into: aside.Aside,
     endpoints: Iterable[Endpoint | PlainEndpoint],
     *,
     mask: Callable[[Endpoint, bytes], bytes],
@@ -51,22 +51,22 @@ def take_over(
     if not names:
         return 0
     known = {one.path: one for one in endpoints if isinstance(one, Endpoint)}
-    ids, used = aside.ids(), aside.sizes()
+    ids, used = into.ids(), into.sizes()
     taken, left = 0, 0
     for chunk in _chunks(names):
-        events: list[Kept] = []
+        events: list[aside.Kept] = []
         done: list[str] = []
         for name in chunk:
             kept = _maybe_kept(name, folder.read(name), known, mask)
-            if kept is None or used.get(kept.site_id, 0) + size_of(kept) > bytes_max:
+            if kept is None or used.get(kept.site_id, 0) + aside.size_of(kept) > bytes_max:
                 left += 1
                 continue
             done.append(name)
             if kept.id not in ids:
-                used[kept.site_id] = used.get(kept.site_id, 0) + size_of(kept)
+                used[kept.site_id] = used.get(kept.site_id, 0) + aside.size_of(kept)
                 events.append(kept)
         if events:
-            aside.add(events)
+            into.add(events)
         for name in done:
             folder.remove(name)
         taken += len(events)
@@ -85,7 +85,7 @@ def _maybe_kept(
     data: bytes | None,
     known: dict[str, Endpoint],
     mask: Callable[[Endpoint, bytes], bytes],
-) -> Kept | None:
+) -> aside.Kept | None:
     """The event of one file, None when it cannot be told."""
     try:
         old = _decoder.decode(data or b"")
@@ -96,7 +96,7 @@ def _maybe_kept(
     if endpoint is None or not asidereader.is_id(one):
         return None
     body = old.body_base64 if old.body is None else old.body.encode()
-    return Kept(
+    return aside.Kept(
         id=one,
         time=old.time,
         site_id=old.site,

@@ -1,7 +1,6 @@
 """The storage engine: lines in, Parquet and queries out. Knows nothing of HTTP or protocols."""
 
-from storage import asidereader, byhand, census, find, inspect, layout, recovery, tail
-from storage.aside import RAW_BYTES_MAX, Aside, Kept, Reason, size_of
+from storage import aside, asidereader, byhand, census, find, inspect, layout, recovery, tail
 from storage.commit import Commit, Receipt
 from storage.erasure import Erased, Person, Who
 from storage.errors import (
@@ -28,8 +27,6 @@ from storage.wal import Sealed
 
 __all__ = [
     "COLUMNS",
-    "RAW_BYTES_MAX",
-    "Aside",
     "Closed",
     "ColdKeys",
     "Column",
@@ -40,14 +37,12 @@ __all__ = [
     "Expired",
     "Files",
     "Joined",
-    "Kept",
     "KeyIndex",
     "Lake",
     "Locked",
     "Person",
     "QueryError",
     "QueueFull",
-    "Reason",
     "Receipt",
     "Removed",
     "Retention",
@@ -60,6 +55,7 @@ __all__ = [
     "SyncFailed",
     "Unavailable",
     "Who",
+    "aside",
     "asidereader",
     "byhand",
     "census",
@@ -72,6 +68,5 @@ __all__ = [
     "make_scope",
     "recovery",
     "removed_rows",
-    "size_of",
     "tail",
 ]

@@ -11,9 +11,10 @@ import storage
 from tests.house.source import ROOT
 
 SURFACE = {
-    "values": {"COLUMNS", "RAW_BYTES_MAX"},
+    "values": {"COLUMNS"},
     "types": {"Commit", "Who"},
     "modules": {
+        "aside",
         "asidereader",
         "byhand",
         "census",
@@ -23,7 +24,7 @@ SURFACE = {
         "recovery",
         "tail",
     },
-    "functions": {"day_of", "encode", "make_key", "make_scope", "removed_rows", "size_of"},
+    "functions": {"day_of", "encode", "make_key", "make_scope", "removed_rows"},
     "errors": {
         "Closed",
         "Corruption",
@@ -36,18 +37,15 @@ SURFACE = {
         "Unavailable",
     },
     "classes": {
-        "Aside",
         "ColdKeys",
         "Column",
         "Erased",
         "Expired",
         "Files",
         "Joined",
-        "Kept",
         "KeyIndex",
         "Lake",
         "Person",
-        "Reason",
         "Receipt",
         "Removed",
         "Retention",

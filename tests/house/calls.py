@@ -178,7 +178,7 @@ BUILT_IN_SERVICE: Final = frozenset(
         "collector.sites.Sites",
         "collector.tally.Counts",
         "collector.usage.UsageKeeper",
-        "storage.Aside",
+        "storage.aside.Aside",
         "storage.Store.open",
         "storage.store.Store.open",
     }

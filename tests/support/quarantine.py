@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 
 from collector.keys import DEMO_KEY
-from storage import Kept, asidereader
+from storage import asidereader
+from storage.aside import Kept
 from tests.support.app import Collector
 
 SCANOVA_BROWSER = {"Origin": "http://localhost", "Content-Type": "application/json"}

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage import Aside, Files, Kept, Reason, asidereader, size_of
+from storage import Files, asidereader
+from storage.aside import Aside, Kept, Reason, size_of
 from storage.asidenames import AsidePart, holds, listed, live, needles
 
 TIME_US = 1_795_000_000_000_000
