@@ -24,28 +24,31 @@ def examine(
     files: Files,
     *,
     wait: Callable[[float], object],
+    since: date = date.min,
 ) -> list[Line]:
     """The lines of an audit of `directory`. Raises `StorageError` or OSError.
 
     `wait` passes seconds before another look.
+    Hours before `since` may be told in part, or not at all.
     """
-    lines = _examine(directory, files)
+    lines = _examine(directory, files, since)
     for _ in range(_TRIES - 1):
         if lines is not None and not any(line.difference for line in lines):
             break
         wait(_PAUSE_S)
-        again = _examine(directory, files)
+        again = _examine(directory, files, since)
         lines = lines if again is None else again
     if lines is None:
         raise StorageError(f"{directory}: files kept changing while they were compared; ask again")
     return lines
 
 
-def _examine(directory: Path, files: Files) -> list[Line] | None:
+def _examine(directory: Path, files: Files, since: date) -> list[Line] | None:
     """None: a file holds rows on both sides of the border, so the book has gone on meanwhile."""
-    days = read_days(directory, files)
+    # A row of an hour is in the partition of that date, or of a later one; so is its count.
+    days = [day for day in read_days(directory, files) if date.fromisoformat(day.date) >= since]
     borders = {date.fromisoformat(day.date): day.through for day in days}
-    rows = census.take(directory, files, lambda day: borders.get(day, 0))
+    rows = census.take(directory, files, lambda day: borders.get(day, 0), since=since)
     if rows.straddling:
         return None
     found = [

@@ -11,7 +11,7 @@ from datetime import date
 from typing import Final, Protocol
 
 from collector.book import Book, DayFile, RowCount, file_name, read_day
-from storage import census
+from storage import StorageError, census
 
 _log: Final = logging.getLogger("collector")
 
@@ -53,7 +53,7 @@ class BookKeeper:
         """Count the rows that no file counts; to be called before there are new ones.
 
         Reads as many rows as were written since the last
-        second before a crash. Raises `StorageError` or OSError.
+        second before a crash. Rows that cannot be read are told, and stop no start.
         """
         borders: dict[date, int] = {}
 
@@ -63,6 +63,23 @@ class BookKeeper:
                 borders[day] = 0 if kept is None else kept.through
             return borders[day]
 
+        try:
+            found = self._find(border, borders)
+        except StorageError as error:
+            _log.warning(
+                "rows that the audit does not know yet cannot be counted, and will be a difference "
+                "in it: %s",
+                error,
+            )
+            return
+        for day, newest in found.newest.items():
+            if newest > borders[day]:
+                rows = [_counted(one) for one in found.behind if one.date == day]
+                self.book.found(rows, day, newest)
+        self.book.complete(found.highest)
+
+    def _find(self, border: Callable[[date], int], borders: dict[date, int]) -> census.Census:
+        """The rows behind `border`, of which `borders` tells what it gave."""
         found = self._count(border)
         if found.straddling:
             for day in sorted({part.date for part in found.straddling}):
@@ -74,11 +91,7 @@ class BookKeeper:
                 self.book.forget_rows(day)
                 borders[day] = 0
             found = self._count(border)
-        for day, newest in found.newest.items():
-            if newest > borders[day]:
-                rows = [_counted(one) for one in found.behind if one.date == day]
-                self.book.found(rows, day, newest)
-        self.book.complete(found.highest)
+        return found
 
     def _read(self, day: date) -> DayFile | None:
         name = file_name(day)

@@ -79,7 +79,8 @@ def audit(
     """
     directory = load(path).storage.directory
     with told_plainly():
-        lines = auditor.examine(directory, Files(), wait=threading.Event().wait)
+        start = date.min if since is None else since.date()
+        lines = auditor.examine(directory, Files(), wait=threading.Event().wait, since=start)
     first, end = _hours(since, ""), _hours(until, "~", is_end=True)
     chosen = [line for line in lines if first <= line.hour < end and site in {None, line.site}]
     total = auditing.total(chosen)

@@ -10,6 +10,7 @@ One process writes, the one that holds the directory's lock; its methods may be 
 thread. Others read beside it (`asidereader`). Knows no protocol and no rule of what may be kept.
 """
 
+import logging
 import threading
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -24,6 +25,7 @@ from storage.asidenames import AsidePart
 from storage.errors import StorageError
 from storage.files import Files
 
+_log: Final = logging.getLogger("collector.storage")
 # What a kept event counts beside its bytes: its other columns, bounded by whoever keeps it.
 OVERHEAD_BYTES: Final = 1_024
 # Of one event; its text in base64 must fit into a line that DuckDB reads.
@@ -114,14 +116,20 @@ class Aside:
         self._next = 1
 
     def open(self) -> dict[str, int]:
-        """Remove dead files; the bytes that each site has kept (`size_of`)."""
+        """Remove dead files; the bytes that each site has kept (`size_of`).
+
+        A file that is no Parquet any more is kept under another name, and told.
+        """
         with self._lock:
             self._files.make_folder(self._folder)
             found = asidenames.listed(self._folder)
             live = asidenames.live(found)
             self._remove(set(found) - set(live))
             self._next = max([0, *(part.last for part in found)]) + 1
-            return self._sizes(live)
+            try:
+                return self._sizes(live)
+            except StorageError:
+                return self._sizes([part for part in live if not self._is_damaged(part)])
 
     def sizes(self) -> dict[str, int]:
         """The bytes that each site has kept."""
@@ -198,6 +206,17 @@ class Aside:
         return counts
 
     # --- one file
+
+    def _is_damaged(self, part: AsidePart) -> bool:
+        """Whether a file cannot be read; such a one gets another name, and is left alone."""
+        try:
+            self._run(f"SELECT count(raw) FROM {self._source([part])}")  # noqa: S608
+        except StorageError as error:
+            name = f"damaged-{part.name}"
+            _log.warning("%s; it is kept as %s", error, name)
+            self._files.publish(self._folder / part.name, self._folder / name)
+            return True
+        return False
 
     def _settle(self, part: AsidePart, gone: Sequence[str], stay: dict[str, Reason]) -> int:
         listed = self._source([part])

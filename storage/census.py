@@ -64,16 +64,28 @@ _decoder: Final = msgspec.json.Decoder(_Line)
 
 
 def take(
-    directory: Path, files: Files, border: Callable[[date], int], *, behind_only: bool = False
+    directory: Path,
+    files: Files,
+    border: Callable[[date], int],
+    *,
+    behind_only: bool = False,
+    since: date = date.min,
 ) -> Census:
     """Count the rows of `directory`; `border` gives the last segment that counts as before.
+
+    `behind_only`: leave out rows before it. `since`: leave out partitions of earlier dates.
 
     Raises `StorageError` (`QueryError` when the files never hold still or cannot be read).
     """
     for _ in range(_TRIES):
         listing = query.look(directory)
         try:
-            return _count(directory, files, listing, border, behind_only=behind_only)
+            chosen = query.Listing(
+                listing.segments,
+                tuple(part for part in listing.parts if part.date >= since),
+                listing.newest,
+            )
+            return _count(directory, files, chosen, border, behind_only=behind_only, since=since)
         except FileNotFoundError:
             continue
         except duckdb.Error as error:
@@ -90,6 +102,7 @@ def _count(
     border: Callable[[date], int],
     *,
     behind_only: bool,
+    since: date,
 ) -> Census:
     sides: tuple[list[Part], list[Part], list[Part]] = ([], [], [])
     newest: dict[date, int] = {}
@@ -104,7 +117,7 @@ def _count(
         data = files.read(directory / layout.WAL / layout.segment_name(number))
         state, scan = recovery.judge_bytes(number, data)
         day = state.date
-        if day is None or layout.is_covered(number, day, listing.parts):
+        if day is None or day < since or layout.is_covered(number, day, listing.parts):
             continue
         newest[day] = max(newest.get(day, 0), number)
         _count_lines(day, data, scan.groups, before if number <= border(day) else behind)
