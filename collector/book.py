@@ -184,6 +184,8 @@ class Book:
     def __init__(self, read: Callable[[date], DayFile | None]) -> None:
         self._read = read
         self._days: dict[date, _Day] = {}
+        # Entries changed since the last dump, by site and protocol: floods are counted here.
+        self._recent: dict[tuple[str, str], tuple[int, Entry]] = {}
         self._segments: dict[int, Rows] = {}
         self._complete = 0
         self.counted = 0
@@ -212,8 +214,11 @@ class Book:
     def stored(self, segment: int, place: tuple[str, str, int], new: int, repeats: int) -> None:
         """Events received that are rows of `segment` now: the receipt is there."""
         site, protocol, time_us = place
-        rows = self._segments.setdefault(segment, {})
-        counts = rows.setdefault((site, protocol, time_us - time_us % HOUR_US), [0, 0])
+        hour = (site, protocol, time_us - time_us % HOUR_US)
+        try:
+            counts = self._segments[segment][hour]
+        except KeyError:
+            counts = self._segments.setdefault(segment, {})[hour] = [0, 0]
         counts[0] += new
         counts[1] += repeats
 
@@ -254,8 +259,13 @@ class Book:
 
     def _entry(self, place: tuple[str, str, int]) -> Entry:
         site, protocol, time_us = place
+        recent = self._recent.get((site, protocol))
+        if recent is not None and 0 <= time_us - recent[0] < HOUR_US:
+            return recent[1]
         hour_us = time_us - time_us % HOUR_US
-        return self._day(day_of(hour_us)).entry(site, protocol, hour_us)
+        entry = self._day(day_of(hour_us)).entry(site, protocol, hour_us)
+        self._recent[site, protocol] = (hour_us, entry)
+        return entry
 
     def _day(self, day: date) -> _Day:
         found = self._days.get(day)
@@ -270,6 +280,7 @@ class Book:
 
     def dump(self) -> "tuple[dict[date, bytes], int]":
         """Every day that has changed, and what to tell `kept` when all of them are on disk."""
+        self._recent.clear()
         dirty = [day for day in self._days.values() if day.dirty]
         dumped = {day.date: day.dump() for day in dirty}
         for day in dirty:

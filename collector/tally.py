@@ -23,13 +23,14 @@ class Tally:
     Rows are counted when their receipt comes, whoever still waits for it.
     """
 
-    __slots__ = ("_balance", "_counts", "_protocol", "_time_us", "is_answered")
+    __slots__ = ("_balance", "_counts", "_protocol", "_rows", "_time_us", "is_answered")
 
     def __init__(self, counts: "Counts", protocol: str, time_us: int) -> None:
         self._counts = counts
         self._protocol = protocol
         self._time_us = time_us
         self._balance: dict[str, int] = {}
+        self._rows: Mapping[str, list[int]] = {}
         self.is_answered = False
 
     def receive(self, sites: "Iterable[Site | None]") -> None:
@@ -53,22 +54,23 @@ class Tally:
     def submit(self, rows: Mapping[str, list[int]]) -> "Callable[[int | None], None]":
         """Events go to the log; what is returned is called with their segment, None for failure.
 
+        Once per request.
+
         `rows`: per site how many are new, and how many are repeats that are stored. Until it is
         called they are in flight, also when the request ends before.
         """
+        balance = self._balance
         for site, (new, repeats) in rows.items():
-            self._settle(site, new + repeats)
+            balance[site] = balance.get(site, 0) - new - repeats
+        self._rows = rows
+        return self._decide
 
-        def decide(segment: int | None) -> None:
-            for site, (new, repeats) in rows.items():
-                if segment is None:
-                    self._settle(site, -new - repeats)
-                else:
-                    self._counts.stored(
-                        segment, (site, self._protocol, self._time_us), new, repeats
-                    )
-
-        return decide
+    def _decide(self, segment: int | None) -> None:
+        for site, (new, repeats) in self._rows.items():
+            if segment is None:
+                self._settle(site, -new - repeats)
+            else:
+                self._counts.stored(segment, (site, self._protocol, self._time_us), new, repeats)
 
     def close(self) -> None:
         """The request is over. One that was not answered failed by a fault of ours."""
