@@ -95,6 +95,14 @@ class Access:
         assert caller.key is not None, "only keyed endpoints name a site per batch"
         return self._sites.key_tracking_code(caller.key, name)
 
+    def only_site(self, caller: Caller) -> Site | None:
+        """The one site that the caller's key reaches, if it is one only and switched on."""
+        key = caller.key
+        if key is None or key.scope != "site_access":
+            return None
+        site = self._sites.by_id(key.site)
+        return site if site is not None and site.active else None
+
     def item_site(self, caller: Caller, site_id: str) -> Site | Refusal:
         """The site that an event names for itself, if the caller may write to it."""
         if caller.key is not None:
@@ -121,6 +129,26 @@ class Access:
     def site_refusal(self, site: Site) -> Refusal | None:
         """Ask the site's own limit for one request, however many of its events go there."""
         return self._limiter.site(site.id, self._monotonic_us())
+
+    def within_limits(
+        self, caller: Caller, items: list[Event | Refusal], sites: "list[Site | None]"
+    ) -> "list[Site | None] | Refused":
+        """One request of each site's limit; the items of one that is over it become refusals."""
+        asked: dict[str, Refusal | None] = {}
+        for index, site in enumerate(sites):
+            if site is None:
+                continue
+            if site.id not in asked:
+                asked[site.id] = self.site_refusal(site)
+            refusal = asked[site.id]
+            if refusal is not None:
+                items[index] = refusal
+        if len(asked) == 1:
+            site = next(site for site in sites if site is not None)
+            refusal = asked[site.id]
+            if refusal is not None:
+                return self.over_site_limit(caller, refusal, site)
+        return sites
 
     def over_site_limit(self, caller: Caller, refusal: Refusal, site: Site) -> Refused:
         """The request has no other site: it is refused, and was not one of its month either."""

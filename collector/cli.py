@@ -10,7 +10,9 @@ import click
 
 from collector import cli_lake, config_file, keys, render
 from collector import demo as demonstration
+from collector.cli_audit import audit, show_receipt
 from collector.cli_export import export
+from collector.cli_quarantine import quarantine
 from collector.cli_shared import EXIT_FAULTY, config_option, load, told_plainly
 from collector.config import Config
 from storage import Files, Lake, StorageError, inspect, layout, read_scans, recovery
@@ -241,5 +243,7 @@ def _own_url(config: Config) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{config.server.port}"
 
 
+for command in (audit, quarantine, show_receipt):
+    main.add_command(command)
 for command in (export, cli_lake.compact, cli_lake.retention, cli_lake.erase):
     main.add_command(command)

@@ -78,6 +78,10 @@ class Storage(msgspec.Struct, frozen=True, kw_only=True):
     disk_free_bytes_min: Bytes = 268_435_456
     # 0: for ever.
     retention_days: Annotated[int, Meta(ge=0, le=36_500)] = 0
+    # Refused events kept aside, per site; beyond it they are not kept. 0: none is.
+    quarantine_bytes_max: Bytes = 67_108_864
+    # 0: until they are replayed or removed.
+    quarantine_days: Annotated[int, Meta(ge=0, le=36_500)] = 30
     # Parts of the open date that wait until they are joined: each time, a reader who has just
     # listed its folder has to ask again.
     join_parts_min: Annotated[int, Meta(ge=2, le=100_000)] = 100

@@ -3,15 +3,16 @@
 Arguments and values are plain JSON, because they travel in files (`orders`).
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final, cast
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 import msgspec
 
 from collector.orders import Arguments, Handler, OrderFailed, Tell
 from storage import Erased, Person, Store, byhand
 
-EraseAside = Callable[[Person, bool], Mapping[str, int]]
+# Person and whether only to count; by file how many events.
+EraseAside = Callable[[Person, bool], Awaitable[Mapping[str, int]]]
 
 
 class Receipt(msgspec.Struct):
@@ -68,8 +69,5 @@ class LakeOrders:
             until_us=until_us,
             query=f"SELECT count(*) FROM events WHERE {erased.condition}",  # noqa: S608
             is_dry_run=is_dry_run,
-            quarantine=dict(self._erase_aside(person, is_dry_run)),
+            quarantine=dict(await self._erase_aside(person, is_dry_run)),
         )
-
-
-NOTHING_ASIDE: Final = cast("EraseAside", lambda _person, _dry_run: {})

@@ -23,22 +23,16 @@ from collector.config import Site
 from collector.dedup import Dedup
 from collector.event import Batch, Event, Outcome, Verdict
 from collector.facts import Facts
-from collector.metrics import Metrics
 from collector.normalise import Clock
-from collector.privacy import gpc_sent
+from collector.quarantine import Quarantine
 from collector.refusal import (
-    INVALID_PAYLOAD,
-    MALFORMED_BODY,
     QUARANTINED,
-    QUEUE_FULL,
-    SHUTTING_DOWN,
-    STORAGE_UNAVAILABLE,
     Kind,
     Refusal,
 )
+from collector.tally import Counts, Tally
+from collector.unavailable import unavailable
 from storage import (
-    Closed,
-    QueueFull,
     Receipt,
     Row,
     StorageError,
@@ -51,10 +45,7 @@ ReadBody = Callable[[int], Awaitable[bytes | Refusal]]
 
 _log: Final = logging.getLogger("collector")
 _LEVELS: Final = {"debug": logging.DEBUG, "warning": logging.WARNING}
-_UNKNOWN_SITE: Final = "unknown"
 _ANSWERS_MAX: Final = 1_024
-# A full queue drains in well under a second; a full or failing disk takes an operator.
-_RETRY_AFTER_S: Final = {QUEUE_FULL: 1, STORAGE_UNAVAILABLE: 10, SHUTTING_DOWN: 5}
 
 
 class Pipeline:
@@ -67,16 +58,16 @@ class Pipeline:
         store: Store,
         clock: Clock,
         facts: Facts,
-        metrics: Metrics,
+        counts: Counts,
         now_us: Callable[[], int],
         body_bytes_max: int,
-        quarantine: Callable[[Request, Refusal, Site], bool],
+        quarantine: Quarantine,
     ) -> None:
         self._access = access
         self._store = store
         self._clock = clock
         self._facts = facts
-        self._metrics = metrics
+        self._counts = counts
         self._now_us = now_us
         self._body_bytes_max = body_bytes_max
         self._quarantine = quarantine
@@ -106,22 +97,57 @@ class Pipeline:
         request.now_us = self._now_us()
         batch = endpoint.decode(request)
         if isinstance(batch, Refusal):
-            batch = self._set_aside(request, batch, caller.site)
-            return self.refuse(endpoint, request, batch, caller.budget, caller.site)
-        count = len(batch.items)
-        for item in batch.items:
+            refusal = await self._set_aside(endpoint, request, batch, caller)
+            return self.refuse(endpoint, request, refusal, caller.budget, caller.site)
+        tally = self._counts.open(endpoint.protocol, request.now_us)
+        try:
+            response = await self._take(endpoint, request, caller, batch, tally)
+            tally.is_answered = True
+        finally:
+            tally.close()
+        return response
+
+    async def _take(
+        self, endpoint: Endpoint, request: Request, caller: Caller, batch: Batch, tally: Tally
+    ) -> Response:
+        """Answer a request whose events could be read."""
+        items = batch.items
+        for item in items:
             if isinstance(item, Event):
                 self._clock.correct(item, request.now_us)
         sites = self._authorise(endpoint, caller, batch)
         if isinstance(sites, Refused):
-            site, budget = sites.site or caller.site, sites.budget or caller.budget
-            return self.refuse(endpoint, request, sites.refusal, budget, site, count=count)
-        outcomes = await self._store_batch(endpoint, request, caller, batch, sites)
+            of_all = [sites.site or caller.site] * len(items)
+            tally.receive(of_all)
+            budget = sites.budget or caller.budget
+            return self._refuse_all(endpoint, request, sites.refusal, budget, (tally, of_all))
+        tally.receive(sites)
+        outcomes = await self._store_batch(endpoint, request, caller, batch, sites, tally)
         if isinstance(outcomes, Refusal):
-            site = sites[0] if sites else None
-            return self.refuse(endpoint, request, outcomes, caller.budget, site, count=count)
-        self._count(endpoint, outcomes, sites)
+            return self._refuse_all(endpoint, request, outcomes, caller.budget, (tally, sites))
+        has_refusal = self._decide(endpoint, outcomes, sites, tally)
+        if has_refusal:
+            self._quarantine.keep_items(endpoint, request, caller, outcomes, sites)
         return endpoint.respond(request, batch, outcomes, caller.budget)
+
+    async def store_again(
+        self, endpoint: Endpoint, request: Request, caller: Caller, item: Event, site: Site
+    ) -> Outcome:
+        """Store an event that was kept aside as if it came now; no limit is asked.
+
+        It counts as received again if it becomes a row or is a duplicate, which is not stored.
+        """
+        tally = self._counts.open(endpoint.protocol, request.now_us)
+        tally.receive([site])
+        once = msgspec.structs.replace(endpoint, stores_duplicates=False)
+        batch = Batch(items=[item])
+        outcomes = await self._store_batch(once, request, caller, batch, [site], tally)
+        if isinstance(outcomes, Refusal):
+            return outcomes
+        self._decide(once, outcomes, [site], tally)
+        tally.is_answered = True
+        tally.close()
+        return outcomes[0]
 
     # --- body phase
 
@@ -152,27 +178,7 @@ class Pipeline:
                 sites.append(None)
                 continue
             sites.append(found)
-        return self._within_limits(caller, items, sites)
-
-    def _within_limits(
-        self, caller: Caller, items: list[Event | Refusal], sites: "list[Site | None]"
-    ) -> "list[Site | None] | Refused":
-        """One request of each site's limit; the items of one that is over it become refusals."""
-        asked: dict[str, Refusal | None] = {}
-        for index, site in enumerate(sites):
-            if site is None:
-                continue
-            if site.id not in asked:
-                asked[site.id] = self._access.site_refusal(site)
-            refusal = asked[site.id]
-            if refusal is not None:
-                items[index] = refusal
-        if len(asked) == 1:
-            site = next(site for site in sites if site is not None)
-            refusal = asked[site.id]
-            if refusal is not None:
-                return self._access.over_site_limit(caller, refusal, site)
-        return sites
+        return self._access.within_limits(caller, items, sites)
 
     async def _store_batch(
         self,
@@ -181,6 +187,7 @@ class Pipeline:
         caller: Caller,
         batch: Batch,
         sites: "list[Site | None]",
+        tally: Tally,
     ) -> "list[Outcome] | Refusal":
         """Look up, encode, commit; the outcome of each item, or why none could be stored."""
         now_us = request.now_us
@@ -191,7 +198,7 @@ class Pipeline:
         verdicts = await self._verdicts(keys, now_us)
         if isinstance(verdicts, Refusal):
             return verdicts
-        refusal = await self._commit(endpoint, rows, keys, verdicts, now_us)
+        refusal = await self._commit(endpoint, rows, keys, verdicts, now_us, tally=tally)
         if refusal is not None:
             return refusal
         repeats = iter(verdicts)
@@ -210,7 +217,7 @@ class Pipeline:
                 await found
                 tries += 1
         except Unavailable as error:
-            return _unavailable(error)
+            return unavailable(error)
         return found
 
     async def _commit(
@@ -220,6 +227,8 @@ class Pipeline:
         keys: list[bytes | None],
         verdicts: list[bool],
         now_us: int,
+        *,
+        tally: Tally,
     ) -> Refusal | None:
         """Put the rows on disk; None when they are."""
         fresh = [
@@ -235,15 +244,30 @@ class Pipeline:
                 if not rows:
                     return None
         lines = encode(rows)
+        counts: dict[str, list[int]] = {}
+        for row in rows:
+            counts.setdefault(row.site_id, [0, 0])[row.is_duplicate] += 1
+        decide = tally.submit(counts)
+        settle = partial(self._settle, fresh, now_us, decide)
         try:
-            commit = self._store.submit(
-                lines, len(rows), now_us, partial(self._dedup.settle, fresh, now_us)
-            )
+            commit = self._store.submit(lines, len(rows), now_us, settle)
         except StorageError as error:
-            return _unavailable(error)
+            decide(None)
+            return unavailable(error)
         self._dedup.hold(fresh, commit)
         result = await commit
-        return None if isinstance(result, Receipt) else _unavailable(result)
+        return None if isinstance(result, Receipt) else unavailable(result)
+
+    def _settle(
+        self,
+        keys: list[bytes],
+        now_us: int,
+        decide: Callable[[int | None], None],
+        receipt: Receipt | None,
+    ) -> None:
+        """A group is on disk, or is not: its keys are known and its rows counted in one step."""
+        self._dedup.settle(keys, now_us, receipt)
+        decide(receipt.segment if receipt else None)
 
     # --- answers
 
@@ -254,11 +278,25 @@ class Pipeline:
         refusal: Refusal,
         budget: Budget | None = None,
         site: Site | None = None,
-        *,
-        count: int = 1,
     ) -> Response:
-        """Count `count` events as refused, and say so."""
-        self._tell(endpoint, refusal.kind, site.id if site else _UNKNOWN_SITE, count)
+        """Count one event as received and refused, and say so."""
+        self._tell(endpoint, refusal.kind)
+        self._counts.refused_at_once(refusal.kind, site, endpoint.protocol, request.now_us)
+        return endpoint.refuse(request, refusal, budget)
+
+    def _refuse_all(
+        self,
+        endpoint: Endpoint,
+        request: Request,
+        refusal: Refusal,
+        budget: Budget | None,
+        counted: "tuple[Tally, list[Site | None]]",
+    ) -> Response:
+        """Refuse a request whose events were read, each of a site that is known or is not."""
+        tally, sites = counted
+        self._tell(endpoint, refusal.kind)
+        for site in sites:
+            tally.refuse(refusal.kind, site)
         return endpoint.refuse(request, refusal, budget)
 
     def refuse_alike(
@@ -276,53 +314,43 @@ class Pipeline:
             nobody = Request(method=endpoint.method, path=endpoint.path, query=b"", headers={})
             answer = self._answers[said] = endpoint.refuse(nobody, refusal, None)
             answer.starts = {}
-        self._tell(endpoint, refusal.kind, site.id if site else _UNKNOWN_SITE, 1)
+        self._tell(endpoint, refusal.kind)
+        self._counts.refused_at_once(refusal.kind, site, endpoint.protocol, self._now_us())
         return answer
 
-    def _tell(self, endpoint: Endpoint, kind: Kind, site_id: str, count: int) -> None:
-        self._metrics.count_event((site_id, endpoint.protocol, kind.outcome, kind.code), count)
+    def _tell(self, endpoint: Endpoint, kind: Kind) -> None:
         if kind.log != "none":
             # Never what the client sent: neither its words nor its address.
             _log.log(_LEVELS[kind.log], "%s: refused, %s", endpoint.name, kind.code)
 
-    def _set_aside(self, request: Request, refusal: Refusal, site: Site | None) -> Refusal:
-        """Keep an invalid body for inspection where the site asks for it.
+    async def _set_aside(
+        self, endpoint: Endpoint, request: Request, refusal: Refusal, caller: Caller
+    ) -> Refusal:
+        """Keep a body that is malformed as a whole.
 
-        Never one whose sender objects to being tracked: it would be kept as it was sent.
+        Where its site wants it, the sender is told that all is well, once the bytes are on disk.
         """
+        site = caller.site
         if site is None or not site.quarantines_invalid:
+            self._quarantine.keep_body(endpoint, request, caller, refusal)
             return refusal
-        objects = site.honour_gpc and gpc_sent(request.headers)
-        if objects or refusal.kind not in {INVALID_PAYLOAD, MALFORMED_BODY}:
-            return refusal
-        if not self._quarantine(request, refusal, site):
-            return refusal
-        return msgspec.structs.replace(refusal, kind=QUARANTINED)
+        is_kept = await self._quarantine.keep_for_good(endpoint, request, caller, refusal)
+        return msgspec.structs.replace(refusal, kind=QUARANTINED) if is_kept else refusal
 
-    def _count(
-        self, endpoint: Endpoint, outcomes: list[Outcome], sites: "list[Site | None]"
-    ) -> None:
-        counts: dict[tuple[str, str, str, str], int] = {}
+    def _decide(
+        self,
+        endpoint: Endpoint,
+        outcomes: list[Outcome],
+        sites: "list[Site | None]",
+        tally: Tally,
+    ) -> bool:
+        """Account for what is not stored; whether there are refusals. Rows were, as stored."""
+        has_refusal = False
         for outcome, site in zip(outcomes, sites, strict=True):
-            site_id = site.id if site else _UNKNOWN_SITE
-            labels: tuple[str, str, str, str]
             if isinstance(outcome, Refusal):
-                kind = outcome.kind
-                labels = (site_id, endpoint.protocol, kind.outcome, kind.code)
-            else:
-                name = "accepted" if outcome is Verdict.ACCEPTED else "duplicate"
-                labels = (site_id, endpoint.protocol, name, "")
-            counts[labels] = counts.get(labels, 0) + 1
-        for labels, count in counts.items():
-            self._metrics.count_event(labels, count)
-
-
-def _unavailable(error: StorageError) -> Refusal:
-    kind: Kind
-    if isinstance(error, QueueFull):
-        kind, message = QUEUE_FULL, "too many events are waiting to be written"
-    elif isinstance(error, Closed):
-        kind, message = SHUTTING_DOWN, "the collector is stopping"
-    else:
-        kind, message = STORAGE_UNAVAILABLE, "events cannot be stored at present"
-    return Refusal(kind, message, retry_after_s=_RETRY_AFTER_S[kind])
+                has_refusal = True
+                tally.refuse(outcome.kind, site)
+            elif outcome is Verdict.DUPLICATE and not endpoint.stores_duplicates:
+                assert site is not None, "an event without a site is refused"
+                tally.repeat(site.id)
+        return has_refusal

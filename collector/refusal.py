@@ -13,6 +13,9 @@ import msgspec
 class Kind(msgspec.Struct, frozen=True):
     """One reason. `code` is the metric's label; `retriable`: the same bytes may succeed later.
 
+    `keeps`: the event is malformed, not unwanted, so that its bytes may be kept in quarantine and
+    tried again when a rule has changed. Never for what was refused for privacy, for credentials,
+    limits, or by a fault of ours: those must not be kept, or are sent again.
     `log` "warning" is for faults of ours only: what clients can cause at will must not fill a log,
     and is counted anyway.
     """
@@ -22,6 +25,7 @@ class Kind(msgspec.Struct, frozen=True):
     retriable: bool = False
     outcome: Literal["rejected", "dropped"] = "rejected"
     log: Literal["none", "debug", "warning"] = "debug"
+    keeps: bool = False
 
 
 class Violation(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -53,24 +57,25 @@ BODY_TOO_SLOW: Final = Kind("body_too_slow", 408, retriable=True)
 BODY_TOO_LARGE: Final = Kind("body_too_large", 413)
 UNSUPPORTED_ENCODING: Final = Kind("unsupported_encoding", 415)
 UNSUPPORTED_MEDIA_TYPE: Final = Kind("unsupported_media_type", 415)
-MALFORMED_BODY: Final = Kind("malformed_body", 400)
+MALFORMED_BODY: Final = Kind("malformed_body", 400, keeps=True)
 
 # --- its contents
-MISSING_FIELD: Final = Kind("missing_field", 422)
-INVALID_FIELD: Final = Kind("invalid_field", 422)
-INVALID_PAYLOAD: Final = Kind("invalid_payload", 400)
-BATCH_SIZE: Final = Kind("batch_size", 422)
-FIELD_TOO_LARGE: Final = Kind("field_too_large", 422)
-FIELD_TOO_DEEP: Final = Kind("field_too_deep", 422)
+MISSING_FIELD: Final = Kind("missing_field", 422, keeps=True)
+INVALID_FIELD: Final = Kind("invalid_field", 422, keeps=True)
+INVALID_PAYLOAD: Final = Kind("invalid_payload", 400, keeps=True)
+BATCH_SIZE: Final = Kind("batch_size", 422, keeps=True)
+FIELD_TOO_LARGE: Final = Kind("field_too_large", 422, keeps=True)
+FIELD_TOO_DEEP: Final = Kind("field_too_deep", 422, keeps=True)
+# Its bytes hold an address in plain text: not kept.
 RAW_EMAIL: Final = Kind("raw_email", 422)
-INVALID_EVENT_TYPE: Final = Kind("invalid_event_type", 422)
-INVALID_TS: Final = Kind("invalid_ts", 422)
-INVALID_IDEMPOTENCY_KEY: Final = Kind("invalid_idempotency_key", 422)
-INVALID_VISITOR_ID: Final = Kind("invalid_visitor_id", 422)
-INVALID_SESSION_ID: Final = Kind("invalid_session_id", 422)
-INVALID_PROPS: Final = Kind("invalid_props", 422)
-INVALID_PAYMENT_PROVIDER: Final = Kind("invalid_payment_provider", 422)
-UNKNOWN_GOAL: Final = Kind("unknown_goal", 422)
+INVALID_EVENT_TYPE: Final = Kind("invalid_event_type", 422, keeps=True)
+INVALID_TS: Final = Kind("invalid_ts", 422, keeps=True)
+INVALID_IDEMPOTENCY_KEY: Final = Kind("invalid_idempotency_key", 422, keeps=True)
+INVALID_VISITOR_ID: Final = Kind("invalid_visitor_id", 422, keeps=True)
+INVALID_SESSION_ID: Final = Kind("invalid_session_id", 422, keeps=True)
+INVALID_PROPS: Final = Kind("invalid_props", 422, keeps=True)
+INVALID_PAYMENT_PROVIDER: Final = Kind("invalid_payment_provider", 422, keeps=True)
+UNKNOWN_GOAL: Final = Kind("unknown_goal", 422, keeps=True)
 
 # --- who sends it
 MISSING_KEY: Final = Kind("missing_key", 401)

@@ -129,7 +129,7 @@ def _text(value: Any) -> str:
 def _write_table(result: Result, out: BinaryIO) -> None:
     """Columns side by side, a line under the header, the number of rows below."""
     is_number = [_NUMBER.fullmatch(column.type) is not None for column in result.columns]
-    header = [_shown(column.name) for column in result.columns]
+    header = [shown(column.name) for column in result.columns]
     chunks = ([[_cell(v) for v in row] for row in chunk] for chunk in result.chunks())
     rows = next(chunks, [])
     sample = rows[:_ROWS_MEASURED_MAX]
@@ -153,10 +153,10 @@ def _line(cells: Sequence[str], widths: Sequence[int], is_number: Sequence[bool]
 
 
 def _cell(value: Any) -> str:
-    return "NULL" if value is None else _shown(_text(value))
+    return "NULL" if value is None else shown(_text(value))
 
 
-def _shown(text: str) -> str:
+def shown(text: str) -> str:
     """`text` on one line, with nothing in it that a terminal would obey."""
     if text.isprintable():
         return text

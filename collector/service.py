@@ -5,44 +5,64 @@ listening, in the process of a command that needs the data directory open for wr
 """
 
 import asyncio
-import contextlib
 import gc
 import logging
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
-from collector import orders
+from collector import gauges, orders
 from collector.access import Access
 from collector.adapters import ENDPOINTS
-from collector.adapters.contract import Response
+from collector.adapters.contract import Endpoint, Response
 from collector.addresses import AddressReader
 from collector.asgi import App, Edge
+from collector.bookkeeper import BookKeeper
 from collector.config import Config
 from collector.facts import Facts
 from collector.http import BodyReader
-from collector.lakeorders import NOTHING_ASIDE, LakeOrders
+from collector.lakeorders import LakeOrders
 from collector.marks import Marker
+from collector.masking import mask_addresses
 from collector.metrics import Metrics
 from collector.normalise import Clock
 from collector.orders import Arguments, OrderDesk, Tell
 from collector.origin import request_host
+from collector.periodic import Periodic
 from collector.pipeline import Pipeline
 from collector.privacy import AddressHasher
 from collector.quarantine import Quarantine
 from collector.ratelimit import Limiter
+from collector.replay import Replay
 from collector.salt import DailySalt
 from collector.sites import Sites
 from collector.sources import Sources
+from collector.takeover import take_over
+from collector.tally import Counts
 from collector.usage import UsageKeeper
-from storage import Files, Locked, Retention, Settings, StorageError, Store, layout
+from storage import (
+    Files,
+    Locked,
+    Retention,
+    Settings,
+    SmallFiles,
+    StorageError,
+    Store,
+    aside,
+    census,
+    layout,
+)
 
 _log: Final = logging.getLogger("collector")
 
 _TICK_S: Final = 0.05
 _SWEEP_S: Final = 1.0
-_USAGE_S: Final = 1.0
+# How often counts and refused events are written, if there are any.
+_KEEP_S: Final = 1.0
+# Between writes of refused events that somebody waits for: each makes a file.
+_KEEP_PAUSE_S: Final = 0.05
 # Long enough for the answers of the failed group to leave, short enough to be up again at once.
 _EXIT_DELAY_S: Final = 0.2
 END_CODE: Final = 70
@@ -79,7 +99,6 @@ class Service:
         # What a start makes stays: not worth looking through.
         gc.disable()
         self._loop = asyncio.get_running_loop()
-        self._is_counted = asyncio.Event()
         self._metrics = Metrics()
         self._store = await self._open_store()
         self._store.observe_commits(self._metrics.observe_commit)
@@ -89,23 +108,40 @@ class Service:
             limiter.usage, self._store, wall_us=_now_us(), in_thread=asyncio.to_thread
         )
         self._usage.load()
+        await self._open_book()
         sites = Sites(config)
         self._bodies = BodyReader(
             timeout_ms=config.server.body_timeout_ms, monotonic_s=time.monotonic
         )
         access = Access(sites, limiter, monotonic_us=_monotonic_us)
+        await self._open_quarantine(access)
         self._facts = await self._make_facts()
+        clock = Clock(config.time)
         pipeline = Pipeline(
             access=access,
             store=self._store,
-            clock=Clock(config.time),
+            clock=clock,
             facts=self._facts,
-            metrics=self._metrics,
+            counts=Counts(self._books.book, self._metrics),
             now_us=_now_us,
             body_bytes_max=config.server.body_bytes_max,
-            quarantine=Quarantine(self._store, ENDPOINTS).keep,
+            quarantine=self._quarantine,
         )
-        self._edge = Edge(
+        self._edge = self._make_edge(access, pipeline, sites)
+        self._ticker = self._loop.call_later(_TICK_S, self._tick)
+        self._usage_kept = Periodic(self._usage.save, interval_s=_KEEP_S)
+        self._open_orders(pipeline, sites, clock)
+        # What lives as long as the process need not be visited by every collection, and a request
+        # leaves no cycles behind: collecting after every 700 allocations cost 4 to 8 %.
+        gc.freeze()
+        gc.set_threshold(_GC_THRESHOLD)
+        gc.enable()
+        _log.info("ready on http://%s:%d", config.server.host, config.server.port)
+        return self._edge
+
+    def _make_edge(self, access: Access, pipeline: Pipeline, sites: Sites) -> Edge:
+        server = self._config.server
+        return Edge(
             endpoints=ENDPOINTS,
             pages={
                 "/healthz": lambda: _text(200, b"ok\n"),
@@ -115,7 +151,7 @@ class Service:
             access=access,
             pipeline=pipeline,
             bodies=self._bodies,
-            addresses=AddressReader(config.server.trusted_proxies, config.server.proxy_header),
+            addresses=AddressReader(server.trusted_proxies, server.proxy_header),
             metrics=self._metrics,
             # As for beacons: who is no browser has no Origin, and there is none to refuse.
             trusts=lambda headers: (
@@ -124,23 +160,6 @@ class Service:
             now_us=_now_us,
             monotonic_s=time.monotonic,
         )
-        self._begin()
-        _log.info("ready on http://%s:%d", config.server.host, config.server.port)
-        return self._edge
-
-    def _begin(self) -> None:
-        """What goes on beside the requests."""
-        self._ticker = self._loop.call_later(_TICK_S, self._tick)
-        self._usage_kept = self._loop.create_task(self._keep_usage())
-        lake = LakeOrders(self._store, _now_us, NOTHING_ASIDE)
-        folder = self._config.storage.directory / layout.ORDERS
-        self.orders = OrderDesk(folder, self._files, lake.handlers)
-        self._orders_done = self._loop.create_task(self.orders.run())
-        # What lives as long as the process need not be visited by every collection, and a request
-        # leaves no cycles behind: collecting after every 700 allocations cost 4 to 8 %.
-        gc.freeze()
-        gc.set_threshold(_GC_THRESHOLD)
-        gc.enable()
 
     async def stop(self) -> None:
         """Refuse newcomers, finish what is in flight, put everything into parts, unlock."""
@@ -148,10 +167,10 @@ class Service:
         self.orders.stop()
         await self._edge.drain(self._config.server.stop_timeout_ms / 1000)
         await asyncio.sleep(_LINGER_S)
-        self._is_counted.set()
-        await self._usage_kept
         await self._orders_done
-        await self._store.close(flush_timeout_s=_FLUSH_TIMEOUT_S)
+        await self._usage_kept.finish()
+        await self._quarantine_kept.finish()
+        await self._store.close(flush_timeout_s=_FLUSH_TIMEOUT_S, last=self._books_kept.finish)
         gc.unfreeze()
         _log.info("stopped; %d rows stay in the log", self._store.unflushed_rows)
 
@@ -198,6 +217,69 @@ class Service:
                     raise
                 await asyncio.sleep(0.1)
 
+    async def _open_book(self) -> None:
+        """Read the book of events, and count the rows that it does not know yet."""
+        directory = self._config.storage.directory
+        folder = SmallFiles(directory / layout.AUDIT, self._files)
+        self._books = BookKeeper(
+            folder,
+            count=partial(census.take, directory, self._files, behind_only=True),
+            in_thread=asyncio.to_thread,
+        )
+        book = self._books.book
+        self._store.counted = lambda: book.counted
+        self._store.on_sealed = lambda sealed: book.seal(sealed.number, sealed.date)
+        await asyncio.to_thread(self._books.load)
+        self._books_kept = Periodic(self._books.save, interval_s=_KEEP_S)
+
+    async def _open_quarantine(self, access: Access) -> None:
+        storage = self._config.storage
+        self._aside = aside.Aside(storage.directory, self._files)
+
+        def mask(endpoint: Endpoint, raw: bytes) -> bytes:
+            return mask_addresses(raw, endpoint.address_member)
+
+        self._quarantine = Quarantine(
+            self._aside,
+            access=access,
+            mask=mask,
+            bytes_max=storage.quarantine_bytes_max,
+            days=storage.quarantine_days,
+            now_us=_now_us,
+            in_thread=asyncio.to_thread,
+        )
+        await asyncio.to_thread(self._quarantine.load)
+        old = SmallFiles(storage.directory / layout.QUARANTINE, self._files)
+        bytes_max = storage.quarantine_bytes_max
+        if await asyncio.to_thread(
+            take_over, old, self._aside, ENDPOINTS, mask=mask, bytes_max=bytes_max
+        ):
+            self._quarantine.refresh()
+        self._quarantine_kept = Periodic(
+            self._quarantine.save, interval_s=_KEEP_S, pause_s=_KEEP_PAUSE_S
+        )
+        self._quarantine.wake = self._quarantine_kept.wake
+
+    def _open_orders(self, pipeline: Pipeline, sites: Sites, clock: Clock) -> None:
+        """Begin to look for what commands ask."""
+        directory = self._config.storage.directory
+        lake = LakeOrders(self._store, _now_us, self._quarantine.erase)
+        replay = Replay(
+            pipeline=pipeline,
+            quarantine=self._quarantine,
+            aside=self._aside,
+            sites=sites,
+            keys=self._config.keys,
+            endpoints=ENDPOINTS,
+            clock=clock,
+            directory=directory,
+            now_us=_now_us,
+            in_thread=asyncio.to_thread,
+        )
+        handlers = {**lake.handlers, "replay": replay.replay}
+        self.orders = OrderDesk(directory / layout.ORDERS, self._files, handlers)
+        self._orders_done = self._loop.create_task(self.orders.run())
+
     def _end(self, error: StorageError) -> None:
         """After a failed sync: answer those who wait, then end; the supervisor starts anew."""
         _log.critical("ending this worker: %s", error)
@@ -215,19 +297,6 @@ class Service:
             if self._looked is None or self._looked.done():
                 self._looked = self._loop.run_in_executor(None, self._sources.look)
 
-    async def _keep_usage(self) -> None:
-        """Keep monthly usage up to date on disk, and once more when everything is counted.
-
-        One task, so that no two writes run at once.
-        """
-        is_last = False
-        while not is_last:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._is_counted.wait(), _USAGE_S)
-            # Looked at before the write: what is counted during it needs another one.
-            is_last = self._is_counted.is_set()
-            await self._usage.save()
-
     # --- pages
 
     def _readiness(self) -> Response:
@@ -238,26 +307,8 @@ class Service:
         return _text(200, b"ready\n")
 
     def _metrics_page(self) -> Response:
-        store = self._store
-        gauges: dict[str, Callable[[], float]] = {
-            "collector_queue_bytes": lambda: store.queue_bytes,
-            "collector_wal_bytes": lambda: store.wal_bytes,
-            "collector_unflushed_rows": lambda: store.unflushed_rows,
-            "collector_parts": lambda: store.parts,
-            "collector_keys": lambda: len(store.keys),
-            "collector_keys_forgotten_total": lambda: store.keys.forgotten,
-            "collector_key_runs": lambda: store.keys.runs,
-            "collector_key_filter_bytes": lambda: store.keys.memory_bytes,
-            "collector_key_disk_bytes": lambda: store.keys.disk_bytes,
-            "collector_key_rebuilds_total": lambda: store.key_rebuilds,
-            "collector_flush_failures_total": lambda: store.flush_failures,
-            "collector_joins_total": lambda: store.part_keeper.joins,
-            "collector_join_failures_total": lambda: store.part_keeper.failures,
-            "collector_rows_expired_total": lambda: store.part_keeper.rows_expired,
-            "collector_disk_free_bytes": lambda: store.health.free_bytes,
-            **self._sources.gauges(_now_us),
-        }
-        body = self._metrics.render(gauges)
+        found = gauges.gauges(self._store, self._quarantine, self._books)
+        body = self._metrics.render({**found, **self._sources.gauges(_now_us)})
         return Response(200, [(b"content-type", b"text/plain; version=0.0.4; charset=utf-8")], body)
 
 

@@ -1,6 +1,17 @@
 """The storage engine: lines in, Parquet and queries out. Knows nothing of HTTP or protocols."""
 
-from storage import byhand, export, inspect, layout, recovery, tail
+from storage import (
+    aside,
+    asidereader,
+    byhand,
+    census,
+    export,
+    find,
+    inspect,
+    layout,
+    recovery,
+    tail,
+)
 from storage.commit import Commit, Receipt
 from storage.erasure import Erased, Person, Who
 from storage.errors import (
@@ -22,7 +33,9 @@ from storage.removals import Removed, removed_rows
 from storage.retention import Expired, Retention
 from storage.scans import ScansError, read_scans
 from storage.schema import COLUMNS, Column, Row, encode
+from storage.smallfiles import SmallFiles
 from storage.store import Settings, Store
+from storage.wal import Sealed
 
 __all__ = [
     "COLUMNS",
@@ -47,16 +60,22 @@ __all__ = [
     "Retention",
     "Row",
     "ScansError",
+    "Sealed",
     "Settings",
+    "SmallFiles",
     "StorageError",
     "Store",
     "SyncFailed",
     "Unavailable",
     "Who",
+    "aside",
+    "asidereader",
     "byhand",
+    "census",
     "day_of",
     "encode",
     "export",
+    "find",
     "inspect",
     "layout",
     "make_key",

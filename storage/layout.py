@@ -29,7 +29,8 @@ REMOVED: Final = "removed"
 # What commands ask of the running collector.
 ORDERS: Final = "orders"
 KEYS: Final = "keys"
-FOLDERS: Final = (WAL, EVENTS, KEYS, STATE, TEMPORARY, QUARANTINE, REMOVED, ORDERS)
+AUDIT: Final = "audit"
+FOLDERS: Final = (WAL, EVENTS, KEYS, STATE, TEMPORARY, QUARANTINE, REMOVED, ORDERS, AUDIT)
 _DAY_US: Final = 24 * 3600 * 1_000_000
 _EPOCH_ORDINAL: Final = date(1970, 1, 1).toordinal()
 LOCK: Final = "lock"

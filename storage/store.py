@@ -8,7 +8,7 @@ Lives on one event loop; only the threads of `upkeep` run beside it.
 import asyncio
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import date
 from pathlib import Path
 from typing import Final, Literal, TypeVar
@@ -93,6 +93,7 @@ class Store:
         self.flush_failures = 0
         self.is_closing = False
         self.on_flushed: Callable[[float], None] = lambda _seconds: None
+        self.on_sealed: Callable[[Sealed], None] = lambda _sealed: None
 
     @classmethod
     def open(
@@ -303,8 +304,10 @@ class Store:
         """Read what a look-up of keys needs from the disk, without waiting on the event loop."""
         await asyncio.to_thread(cold.load)
 
-    async def close(self, *, flush_timeout_s: float) -> None:
-        """Decide what is enqueued, seal, flush within `flush_timeout_s`, unlock.
+    async def close(
+        self, *, flush_timeout_s: float, last: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
+        """Decide what is enqueued, seal, flush within `flush_timeout_s`, wait for `last`, unlock.
 
         What could not be flushed stays in the log, and is flushed after the next start.
         """
@@ -324,6 +327,8 @@ class Store:
         await asyncio.sleep(0)  # for what the threads reported last
         if not self._key_thread.is_alive():
             await asyncio.to_thread(self._write_keys)
+        if last is not None:
+            await last()
         os.close(self._lock)
 
     def _write_keys(self) -> None:
@@ -339,6 +344,7 @@ class Store:
     def _take_sealed(self) -> None:
         sealed, self._wal.sealed = self._wal.sealed, []
         for one in sealed:
+            self.on_sealed(one)
             self._enqueue(one)
 
     def _enqueue(self, sealed: Sealed) -> None:
@@ -387,11 +393,3 @@ class Store:
         for path in (self._directory / layout.STATE).glob(f"{prefix}*"):
             if path.name != name:
                 self._files.remove(path)
-
-    def set_aside(self, name: str, data: bytes) -> None:
-        """Keep `data` in the quarantine folder, lasting on success. Raises OSError."""
-        self._files.replace(self._directory / layout.QUARANTINE / name, data)
-
-    def aside_count(self) -> int:
-        """How many files the quarantine folder holds."""
-        return sum(1 for _ in (self._directory / layout.QUARANTINE).iterdir())

@@ -13,7 +13,18 @@ from tests.house.source import ROOT
 SURFACE = {
     "values": {"COLUMNS"},
     "types": {"Commit", "Who"},
-    "modules": {"byhand", "export", "inspect", "layout", "recovery", "tail"},
+    "modules": {
+        "aside",
+        "asidereader",
+        "byhand",
+        "census",
+        "export",
+        "find",
+        "inspect",
+        "layout",
+        "recovery",
+        "tail",
+    },
     "functions": {"day_of", "encode", "make_key", "make_scope", "read_scans", "removed_rows"},
     "errors": {
         "Closed",
@@ -41,7 +52,9 @@ SURFACE = {
         "Removed",
         "Retention",
         "Row",
+        "Sealed",
         "Settings",
+        "SmallFiles",
         "Store",
     },
 }

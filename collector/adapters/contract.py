@@ -82,16 +82,36 @@ class SiteRules(Protocol):
     def refuses_unknown(self) -> bool:
         """True: a beacon with a member that no schema knows is refused (`croct_strict`)."""
 
-    @property
-    def quarantines_invalid(self) -> bool:
-        """True: an invalid Croct payload is answered with 204 and kept aside (`croct_invalid`)."""
-
 
 ReadHead = Callable[[Request], Head | Refusal]
 Decode = Callable[[Request], Batch | Refusal]
 Check = Callable[[Batch, SiteRules], None]
 Respond = Callable[[Request, Batch, list[Outcome], Budget | None], Response]
 Refuse = Callable[[Request, Refusal, Budget | None], Response]
+
+
+def _never(_raw: bytes) -> bool:
+    return False
+
+
+class BodyShape(msgspec.Struct, frozen=True, kw_only=True):
+    """Where in a body that is refused stands what must be known in order to keep it aside.
+
+    Members by their names on the wire. `items`: the array of a batch, "" where the body is the
+    event. `envelope`: members beside it that an item needs to be decoded by itself. `site`: names
+    the site, in the event or beside it; "" where the head does. `is_tracking_code`: in the terms of
+    `Access.batch_site`. `identity`: the client's own id of the event. `consents`: values of
+    `consent` with which an event may be kept. `is_forbidden`: whether bytes must not be kept
+    whatever they were refused for, because they hold what the protocol forbids to send.
+    """
+
+    items: str = ""
+    envelope: tuple[str, ...] = ()
+    site: str = ""
+    is_tracking_code: bool = False
+    identity: str = ""
+    consents: frozenset[str] = frozenset()
+    is_forbidden: Callable[[bytes], bool] = _never
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,6 +128,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     goes with "decoded"). `stores_duplicates`: a repeat is stored again, marked.
     `refusals_vary` False: what `refuse` answers depends on the refusal alone, so that an answer
     can be kept and given again.
+    `shape`: how a body that is refused is read, for the quarantine.
     `check` is called with the authorised site and may replace items of the batch by refusals.
     `address_member`: the member of a body, at any depth, in which a sender reports the address of
     its visitor; "" where the protocol has none.
@@ -126,6 +147,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     decode: Decode
     respond: Respond
     refuse: Refuse
+    shape: BodyShape = BodyShape()
     check: Check | None = None
     address_member: str = ""
     body_bytes_max: int = 0

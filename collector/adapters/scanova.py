@@ -13,9 +13,10 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from collector.adapters import decoding, scanova_answers
-from collector.adapters.contract import Decode, Endpoint, Head, Request, Respond
+from collector.adapters.contract import BodyShape, Decode, Endpoint, Head, Request, Respond
 from collector.adapters.scanova_events import Sender
 from collector.adapters.scanova_faults import NOT_AN_OBJECT, missing
+from collector.adapters.scanova_metadata import holds_address
 from collector.adapters.scanova_readers import BROWSER, SERVER, Reader
 from collector.event import Batch, Event
 from collector.refusal import (
@@ -196,6 +197,16 @@ _BROWSER_BODIES: Final = BodyReader(BROWSER)
 _SERVER_BODIES: Final = BodyReader(SERVER)
 
 
+# Wherever it stands, an address in plain text must not be kept, nor what withholds consent.
+_EVENT: Final = BodyShape(
+    site="site_id",
+    identity="event_id",
+    consents=frozenset({"granted"}),
+    is_forbidden=holds_address,
+)
+_BATCH: Final = msgspec.structs.replace(_EVENT, items="events")
+
+
 def _browser_endpoint(path: str, name: str, decode: Decode, respond: Respond) -> Endpoint:
     return Endpoint(
         path=path,
@@ -208,6 +219,7 @@ def _browser_endpoint(path: str, name: str, decode: Decode, respond: Respond) ->
         stores_duplicates=True,
         refusals_vary=False,
         read_head=read_browser_head,
+        shape=_BATCH if path.endswith("/batch") else _EVENT,
         decode=decode,
         respond=respond,
         refuse=scanova_answers.BROWSER.refuse,
@@ -226,6 +238,7 @@ def _server_endpoint(path: str, name: str, decode: Decode, respond: Respond) -> 
         stores_duplicates=True,
         refusals_vary=False,
         read_head=read_server_head,
+        shape=_BATCH if path.endswith("/batch") else _EVENT,
         decode=decode,
         respond=respond,
         refuse=scanova_answers.SERVER.refuse,

@@ -72,7 +72,7 @@ def judge(sent: bytes, *, is_depth_limited: bool) -> bytes | Refusal:
         if isinstance(compact, Refusal):
             return compact
         sent = compact
-    if (b"@" in sent or b"\\u0040" in sent) and _holds_address(sent):
+    if (b"@" in sent or b"\\u0040" in sent) and holds_address(sent):
         return _HAS_ADDRESS
     return sent
 
@@ -100,9 +100,10 @@ def _compact(sent: bytes) -> bytes | Refusal:
     return compact if len(compact) <= BYTES_MAX else _TOO_LARGE
 
 
-def _holds_address(sent: bytes) -> bool:
+def holds_address(sent: bytes) -> bool:
+    """Whether an e-mail address stands anywhere in `sent`: JSON, or what was meant to be."""
     # The text of the JSON will do: a quotation mark ends an address as it ends a string.
-    text = sent.decode()
+    text = sent.decode("utf-8", "replace")
     if "\\" in text:
         text = _ESCAPE.sub(_unescape, text)
     return _ADDRESS.search(text) is not None

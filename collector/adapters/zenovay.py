@@ -14,7 +14,16 @@ from typing import Final, TypeVar
 import msgspec
 
 from collector.adapters import decoding
-from collector.adapters.contract import Budget, Endpoint, Head, Header, Request, Response, SiteRules
+from collector.adapters.contract import (
+    BodyShape,
+    Budget,
+    Endpoint,
+    Head,
+    Header,
+    Request,
+    Response,
+    SiteRules,
+)
 from collector.adapters.zenovay_events import Item, Sender, judge, read_item
 from collector.event import Batch, Event, Outcome, Verdict
 from collector.refusal import (
@@ -335,6 +344,14 @@ ENDPOINTS: Final = (
         limit_at="head",
         stores_duplicates=False,
         read_head=read_head,
+        shape=BodyShape(
+            items="events",
+            envelope=("trackingCode", "serverContext"),
+            site="trackingCode",
+            is_tracking_code=True,
+            identity="idempotencyKey",
+            consents=frozenset({"opt-in", "unknown"}),
+        ),
         decode=decode,
         check=check,
         address_member="clientIp",

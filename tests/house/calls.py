@@ -162,11 +162,13 @@ BUILT_IN_SERVICE: Final = frozenset(
         "collector.asgi.App",
         "collector.asgi.Edge",
         "collector.facts.Facts",
+        "collector.bookkeeper.BookKeeper",
         "collector.http.BodyReader",
         "collector.lakeorders.LakeOrders",
         "collector.marks.Marker",
         "collector.metrics.Metrics",
         "collector.normalise.Clock",
+        "collector.periodic.Periodic",
         "collector.orders.OrderDesk",
         "collector.pipeline.Pipeline",
         "collector.privacy.AddressHasher",
@@ -174,9 +176,12 @@ BUILT_IN_SERVICE: Final = frozenset(
         "collector.ratelimit.Limiter",
         "collector.salt.DailySalt",
         "collector.service.Service",
+        "collector.replay.Replay",
         "collector.sites.Sites",
         "collector.sources.Sources",
+        "collector.tally.Counts",
         "collector.usage.UsageKeeper",
+        "storage.aside.Aside",
         "storage.Store.open",
         "storage.store.Store.open",
     }
@@ -195,10 +200,10 @@ def one_composition_root(module: Module) -> Iterator[Fault]:
 NAMES_NO_PROTOCOL: Final = frozenset(
     f"collector/{name}.py"
     for name in (
-        *("access", "addresses", "agents", "asgi", "buckets", "dedup", "event", "facts", "geo"),
-        *("hints", "http", "ids", "marks", "masking", "metrics", "normalise", "origin"),
-        *("pipeline", "privacy", "quarantine", "refusal", "salt", "sources", "tokens", "usage"),
-        "watched",
+        *("access", "addresses", "agents", "asgi", "audit", "book", "bookkeeper", "buckets"),
+        *("dedup", "event", "facts", "geo", "hints", "http", "ids", "marks", "masking", "metrics"),
+        *("normalise", "origin", "periodic", "pipeline", "privacy", "quarantine", "rawbody"),
+        *("refusal", "replay", "salt", "sources", "tally", "tokens", "usage", "watched"),
     )
 )
 

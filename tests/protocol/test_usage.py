@@ -121,7 +121,7 @@ def test_a_stop_loses_no_count_even_on_a_slow_disk(
 
     The loop serves meanwhile, and no two writes run at once.
     """
-    monkeypatch.setattr(service_module, "_USAGE_S", 0.01)
+    monkeypatch.setattr(service_module, "_KEEP_S", 0.01)
     files = SlowState()
 
     async def play() -> None:
@@ -146,7 +146,7 @@ def test_an_idle_collector_does_not_write_its_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One write after the last request, then none, though it looks a hundred times a second."""
-    monkeypatch.setattr(service_module, "_USAGE_S", 0.01)
+    monkeypatch.setattr(service_module, "_KEEP_S", 0.01)
     files = SlowState()
 
     async def play() -> None:
@@ -189,7 +189,7 @@ def test_counts_that_cannot_be_written_stop_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A disk that refuses the file is told in the log; requests go on, the next write is whole."""
-    monkeypatch.setattr(service_module, "_USAGE_S", 0.01)
+    monkeypatch.setattr(service_module, "_KEEP_S", 0.01)
     files = SlowState()
 
     async def play() -> None:

@@ -139,7 +139,7 @@ class CollectorProcess:
         assert self._main is None, "it runs already"
         with self.log_path.open("ab") as log:
             self._main = subprocess.Popen(
-                [*self._prefix, *_command("serve", self.config_path)],
+                [*self._prefix, *_command("serve"), "--config", str(self.config_path)],
                 cwd=self.directory,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
@@ -257,9 +257,8 @@ class CollectorProcess:
 
     def run(self, *arguments: str, timeout_s: float = 60.0) -> subprocess.CompletedProcess[str]:
         """Any other command of the collector, with this configuration; its exit is not judged."""
-        name, *rest = arguments
         return subprocess.run(
-            [*_command(name, self.config_path), *rest],
+            [*_command(*arguments), "--config", str(self.config_path)],
             cwd=self.directory,
             env=self._environment,
             capture_output=True,
@@ -314,8 +313,8 @@ class CollectorProcess:
         )
 
 
-def _command(name: str, config: Path) -> list[str]:
-    return [sys.executable, "-m", "collector", name, "--config", str(config)]
+def _command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "collector", *arguments]
 
 
 def _group_members(group: int) -> list[int]:

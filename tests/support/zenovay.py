@@ -36,7 +36,6 @@ class Rules:
     """A site with one goal."""
 
     goals = frozenset({"signup"})
-    quarantines_invalid = False
 
 
 def request(body: object = None, **headers: str) -> Request:

@@ -1,0 +1,159 @@
+"""How many rows there are, by date, site, protocol and hour of receipt: what an audit is held to.
+
+Only reads, takes no lock. Each row is counted once, although files are flushed and joined
+meanwhile, for the reasons that `query` gives; if a listed file is gone, all is looked at again.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Final
+
+import duckdb
+import msgspec
+
+from storage import layout, parquet, query, recovery, segment
+from storage.errors import StorageError
+from storage.files import Files
+from storage.layout import Part
+
+_HOUR_US: Final = 3_600_000_000
+_TRIES: Final = 9
+_THREADS: Final = 2
+_FILES_AT_ONCE: Final = 2_000
+
+
+# No methods in structs here: see storage/query.py, at `Listing`.
+class FoundRows(msgspec.Struct, frozen=True):
+    """Rows of one partition `date`. `hour_us`: start of the hour of receipt, microseconds."""
+
+    date: date
+    site: str
+    protocol: str
+    hour_us: int
+    is_duplicate: bool
+    rows: int
+
+
+class Census(msgspec.Struct, frozen=True):
+    """Rows on disk, on either side of a border between segments.
+
+    `before`: in segments up to the border of their date; `behind`: in later ones, of which
+    `newest` tells the last per date, and `highest` the last of all, with rows or without.
+    `straddling` parts hold segments of both sides; their rows are in neither.
+    """
+
+    before: tuple[FoundRows, ...]
+    behind: tuple[FoundRows, ...]
+    newest: dict[date, int]
+    highest: int
+    straddling: tuple[Part, ...]
+
+
+class _Line(msgspec.Struct):
+    event_id: str = ""
+    site_id: str = ""
+    protocol: str = ""
+    received_time: int = 0
+    is_duplicate: int = 0
+
+
+_Place = tuple[date, str, str, int, bool]
+_decoder: Final = msgspec.json.Decoder(_Line)
+
+
+def take(
+    directory: Path,
+    files: Files,
+    border: Callable[[date], int],
+    *,
+    behind_only: bool = False,
+    since: date = date.min,
+) -> Census:
+    """Count the rows of `directory`; `border` gives the last segment that counts as before.
+
+    `behind_only`: leave out rows before it. `since`: leave out partitions of earlier dates.
+
+    Raises `StorageError` (`QueryError` when the files never hold still or cannot be read).
+    """
+    for _ in range(_TRIES):
+        listing = query.look(directory)
+        try:
+            chosen = query.Listing(
+                listing.segments,
+                tuple(part for part in listing.parts if part.date >= since),
+                listing.newest,
+            )
+            return _count(directory, files, chosen, border, behind_only=behind_only, since=since)
+        except FileNotFoundError:
+            continue
+        except duckdb.Error as error:
+            events = directory / layout.EVENTS
+            if all((events / part.name).exists() for part in listing.parts):
+                raise StorageError(f"rows cannot be counted: {error}") from None
+    raise query.QueryError(f"{directory}: files kept changing while rows were counted; ask again")
+
+
+def _count(
+    directory: Path,
+    files: Files,
+    listing: query.Listing,
+    border: Callable[[date], int],
+    *,
+    behind_only: bool,
+    since: date,
+) -> Census:
+    sides: tuple[list[Part], list[Part], list[Part]] = ([], [], [])
+    newest: dict[date, int] = {}
+    for part in listing.parts:
+        limit = border(part.date)
+        side = 0 if part.last <= limit else (1 if part.first > limit else 2)
+        sides[side].append(part)
+        newest[part.date] = max(newest.get(part.date, 0), part.last)
+    before: Counter[_Place] = Counter()
+    behind: Counter[_Place] = Counter()
+    for number in listing.segments:
+        data = files.read(directory / layout.WAL / layout.segment_name(number))
+        state, scan = recovery.judge_bytes(number, data)
+        day = state.date
+        if day is None or day < since or layout.is_covered(number, day, listing.parts):
+            continue
+        newest[day] = max(newest.get(day, 0), number)
+        _count_lines(day, data, scan.groups, before if number <= border(day) else behind)
+    events = directory / layout.EVENTS
+    if not behind_only:
+        _count_parts(events, sides[0], before)
+    _count_parts(events, sides[1], behind)
+    return Census(_listed(before), _listed(behind), newest, listing.newest, tuple(sides[2]))
+
+
+def _count_lines(
+    day: date, data: bytes, groups: tuple[segment.Group, ...], found: Counter[_Place]
+) -> None:
+    for line in segment.row_lines(data, groups):
+        row = _decoder.decode(line)
+        hour_us = row.received_time - row.received_time % _HOUR_US
+        found[day, row.site_id, row.protocol, hour_us, row.is_duplicate != 0] += 1
+
+
+def _count_parts(events: Path, parts: Sequence[Part], found: Counter[_Place]) -> None:
+    if not parts:
+        return
+    with parquet.connect(threads=_THREADS) as connection:
+        for start in range(0, len(parts), _FILES_AT_ONCE):
+            names = ", ".join(
+                parquet.quote(events / part.name) for part in parts[start : start + _FILES_AT_ONCE]
+            )
+            rows = connection.execute(
+                "SELECT date, site_id, protocol, "  # noqa: S608  our own paths, quoted
+                f"epoch_us(received_time) // {_HOUR_US} AS hour, is_duplicate <> 0, count(*) "
+                f"FROM read_parquet([{names}], hive_partitioning = true, "
+                "hive_types = {'date': DATE}) GROUP BY ALL"
+            ).fetchall()
+            for day, site, protocol, hour, is_duplicate, count in rows:
+                found[day, site, protocol, hour * _HOUR_US, is_duplicate] += count
+
+
+def _listed(found: Counter[_Place]) -> tuple[FoundRows, ...]:
+    return tuple(FoundRows(*place, rows) for place, rows in sorted(found.items()))

@@ -1,0 +1,257 @@
+"""The quarantine's files: names, joining, rewriting, erasing, and a process that is killed."""
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from storage import Files, asidereader
+from storage.aside import Aside, Kept, Reason, size_of
+from storage.asidenames import AsidePart, holds, listed, live, needles
+
+TIME_US = 1_795_000_000_000_000
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+class Faulty(Files):
+    """Ends the process in the n-th operation that changes names."""
+
+    def __init__(self) -> None:
+        self.left = -1
+
+    def _count(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise Killed
+
+    def publish(self, temporary: Path, final: Path) -> None:
+        """See Files; killed before or after."""
+        self._count()
+        super().publish(temporary, final)
+        self._count()
+
+    def remove(self, path: Path) -> None:
+        """See Files."""
+        if path.parent.name == "quarantine":
+            self._count()
+        super().remove(path)
+
+    def create(self, path: Path) -> int:
+        """See Files."""
+        self._count()
+        return super().create(path)
+
+
+def one(number: int, raw: bytes = b"{}", site: str = "demo", **members: object) -> Kept:
+    """A kept event whose id tells its number."""
+    known = {
+        "id": str(uuid.UUID(int=number)),
+        "time": TIME_US + number,
+        "site_id": site,
+        "protocol": "p",
+        "source": "server",
+        "endpoint": "/p",
+        "reason": "r",
+        "message": "m",
+        "raw": raw,
+    }
+    return Kept(**(known | members))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Iterator[Path]:
+    """A data directory."""
+    (tmp_path / "tmp").mkdir()
+    yield tmp_path
+    assert list((tmp_path / "tmp").iterdir()) == [], "nothing unfinished is left"
+
+
+def opened(directory: Path, files: Files | None = None) -> Aside:
+    """The quarantine of `directory`."""
+    aside = Aside(directory, files or Files())
+    aside.open()
+    return aside
+
+
+def numbers(directory: Path) -> list[int]:
+    """What a reader finds."""
+    found = asidereader.ids(directory, asidereader.Filter())
+    return [uuid.UUID(text).int for text in found]
+
+
+def test_every_column_comes_back(directory: Path) -> None:
+    """What is kept is read as it was, whatever its bytes; plain DuckDB reads the files."""
+    events = [
+        one(
+            1,
+            bytes(range(256)) * 3,
+            violations=msgspec.Raw(b'[{"reason":"\xc3\xa9"}]'),
+            content_type="application/json",
+            key_id="k",
+            origin="example.com",
+            headers=msgspec.Raw(b'{"user-agent":"a\\"b"}'),
+            event_id="e\u0000\n",
+            envelope='{"a":"\u00e9"}',
+        ),
+        one(2, b"x" * 4_194_304),
+        one(3, b""),
+    ]
+    aside = opened(directory)
+    aside.add(events)
+    found = asidereader.read(directory, asidereader.Filter())[::-1]
+    assert msgspec.json.encode(found) == msgspec.json.encode(events)
+    assert aside.sizes() == {"demo": sum(map(size_of, events))}
+    [path] = (directory / "quarantine").iterdir()
+    rows = duckdb.read_parquet(str(path)).order("time").select("raw").fetchall()
+    assert [row[0] for row in rows] == [event.raw for event in events]
+
+
+def test_files_stay_few_and_events_in_order(directory: Path) -> None:
+    """Many writes make few files; nothing is lost, doubled or reordered by joining them."""
+    aside = opened(directory)
+    for number in range(1, 70):
+        aside.add([one(2 * number, b"x" * 100), one(2 * number + 1)])
+    assert numbers(directory) == list(range(2, 140))
+    assert len(listed(directory / "quarantine")) < 20
+    assert opened(directory).ids() == aside.ids()
+
+
+@pytest.mark.parametrize("step", range(1, 32))
+def test_a_kill_at_any_step_loses_nothing_that_was_kept(
+    directory: Path, step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kill -9 in any operation: kept events are there once, taken ones stay away after a rerun."""
+    monkeypatch.setattr("storage.aside._JOINED_AT", 4)
+    files = Faulty()
+    aside = opened(directory, files)
+    kept: set[int] = set()
+    files.left = step
+    try:
+        for number in range(1, 8):
+            aside.add([one(number)])
+            kept.add(number)
+        aside.settle([str(uuid.UUID(int=3))])
+        kept.discard(3)
+        aside.expire(TIME_US + 6)
+    except Killed:
+        pass
+    for path in (directory / "tmp").iterdir():
+        path.unlink()  # as a start does
+    again = opened(directory)
+    found = numbers(directory)
+    assert len(found) == len(set(found))
+    assert kept - {1, 2, 4, 5} <= set(found) <= set(range(1, 9))
+    again.settle([str(uuid.UUID(int=3))])
+    again.expire(TIME_US + 6)
+    assert set(numbers(directory)) == set(found) - {1, 2, 3, 4, 5}
+    assert {uuid.UUID(text).int for text in opened(directory).ids()} == set(numbers(directory))
+
+
+def test_reasons_change_and_nothing_else(directory: Path) -> None:
+    """A new reason is written to the one event; the bytes of all stay as they were."""
+    aside = opened(directory)
+    aside.add([one(1, b"\xff"), one(2), one(3, violations=msgspec.Raw(b'[{"reason":"old"}]'))])
+    new = [
+        Reason(str(uuid.UUID(int=1)), "new", "why", '[{"reason":"x"}]'),
+        Reason(str(uuid.UUID(int=3)), "newer", "because"),
+    ]
+    assert aside.settle([str(uuid.UUID(int=2))], new) == 1
+    third, first = asidereader.read(directory, asidereader.Filter())
+    assert (first.reason, first.message, first.raw) == ("new", "why", b"\xff")
+    assert bytes(first.violations or b"") == b'[{"reason":"x"}]'
+    assert (third.reason, third.message, third.violations) == ("newer", "because", None)
+    assert aside.settle([], []) == 0
+    assert aside.settle([str(uuid.UUID(int=77))]) == 0
+
+
+def test_erasure_finds_a_person_in_every_spelling(directory: Path) -> None:
+    """Bytes, JSON escapes, capitals, UUIDs without dashes, headers and the id; only of the site."""
+    visitor = "2c9f0f4b-e1d3-4f7a-8a6d-5b1c0e9f7a63"
+    person = [
+        one(1, f'{{"v":"{visitor}"}}'.encode()),
+        one(2, f'{{"v":"{visitor.upper()}"}}'.encode()),
+        one(3, b"no json " + visitor.replace("-", "").encode()),
+        one(4, b"{}", headers=msgspec.Raw(f'{{"x-client-id":"{visitor}"}}'.encode())),
+        one(5, b"{}", event_id=visitor),
+        one(6, b"{}", envelope=f'{{"a":"{visitor}"}}'),
+        one(7, b'{"v":"\\u0032c9f0f4b-e1d3-4f7a-8a6d-5b1c0e9f7a63"}'),
+        one(8, b'{"v":"\\u0032c9f0f4b-e1d3-4f7a-8a6d-5b1c0e9f7a63" cut off'),
+    ]
+    others = [one(20, b'{"v":"other"}'), one(21, person[0].raw, site="elsewhere")]
+    aside = opened(directory)
+    aside.add(person[:4])
+    aside.add([*person[4:], *others])
+    names = [path.name for path in listed(directory / "quarantine")]
+    expected = {names[0]: 4, names[1]: 4}
+    assert aside.erase("demo", [visitor], dry_run=True) == expected
+    assert len(numbers(directory)) == 10
+    assert aside.erase("demo", [visitor]) == expected
+    assert numbers(directory) == [20, 21]
+    assert aside.erase("demo", [visitor]) == {}
+    assert aside.erase("demo", ["", "x"]) == {}
+
+
+def test_what_a_reader_asks_for(directory: Path) -> None:
+    """Filters leave what they name; the newest come first; a limit takes the newest."""
+    aside = opened(directory)
+    aside.add([one(1), one(2, site="b"), one(3, reason="x"), one(4, event_id="e")])
+    chosen = [
+        (asidereader.Filter(sites=("b",)), [2]),
+        (asidereader.Filter(reasons=("x",)), [3]),
+        (asidereader.Filter(event_ids=("e", "f")), [4]),
+        (asidereader.Filter(protocols=("q",)), []),
+        (asidereader.Filter(since_us=TIME_US + 3), [3, 4]),
+        (asidereader.Filter(ids=(str(uuid.UUID(int=1)), "nonsense")), [1]),
+    ]
+    for wanted, expected in chosen:
+        assert [uuid.UUID(i).int for i in asidereader.ids(directory, wanted)] == expected
+    summary = asidereader.summary(directory, asidereader.Filter(), 2)
+    [rows] = summary.chunks()
+    assert [row[0].int for row in rows] == [4, 3]
+    assert list(asidereader.summary(directory, asidereader.Filter(sites=("z",)), 2).chunks()) == []
+    assert asidereader.ids(directory / "nowhere", asidereader.Filter()) == []
+
+
+_parts = st.builds(
+    lambda first, more, generation: AsidePart(first, first + more, generation),
+    st.integers(1, 9),
+    st.integers(0, 4),
+    st.integers(0, 2),
+)
+
+
+@given(st.lists(_parts, max_size=12))
+def test_no_live_file_makes_another_dead(parts: list[AsidePart]) -> None:
+    """Of files as the writer makes them, nested or apart, each number is in the live ones once."""
+    nested: list[AsidePart] = []
+    for part in set(parts):
+        if all(
+            part.covers(other)
+            or other.covers(part)
+            or part.last < other.first
+            or other.last < part.first
+            or part == other
+            for other in nested
+        ):
+            nested.append(part)
+    kept = live(nested)
+    covered = [number for part in kept for number in range(part.first, part.last + 1)]
+    assert len(covered) == len(set(covered))
+    assert {n for part in nested for n in range(part.first, part.last + 1)} == set(covered)
+
+
+@given(st.text(min_size=2), st.text(), st.text())
+def test_a_text_is_found_in_any_json_that_holds_it(text: str, before: str, after: str) -> None:
+    """However JSON escapes it, and in letters of either case."""
+    sought = needles([text])
+    for value in ({"a": [before + text + after]}, {before + text + after: 1}):
+        escaped = msgspec.json.encode(value)
+        assert holds(sought, [escaped])
