@@ -113,9 +113,17 @@ class Geo:
         return registered(public) if self._country_fallback else NOWHERE
 
 
+# As many as there are countries.
+_COUNTRIES: Final[dict[str | None, Place]] = {None: NOWHERE}
+
+
 def registered(address: str) -> Place:
     """The country whose registry entry the address is in, which need not be where it is used."""
-    return Place(_country(iptocc.country_code(address)))
+    code = iptocc.country_code(address)
+    place = _COUNTRIES.get(code)
+    if place is None:
+        place = _COUNTRIES[code] = Place(_country(code))
+    return place
 
 
 # --- records
@@ -167,26 +175,23 @@ _IPV6_STARTS, _IPV6_ENDS = _starts_and_ends(_SPECIAL_IPV6)
 def public_address(text: str) -> str | None:
     """`text` in its canonical form, None unless it is an address of the public internet."""
     try:
-        return _public_ipv4(socket.inet_pton(socket.AF_INET, text))
+        number = int.from_bytes(socket.inet_pton(socket.AF_INET, text))
     except (OSError, ValueError):
         pass
+    else:
+        # Of IPv4 it takes one spelling only.
+        return None if _is_within(number, _IPV4_STARTS, _IPV4_ENDS) else text
     try:
         packed = socket.inet_pton(socket.AF_INET6, text)
     except (OSError, ValueError):
         return None
     if packed.startswith(_IPV4_MAPPED):
-        return _public_ipv4(packed[12:])
+        return public_address(socket.inet_ntop(socket.AF_INET, packed[12:]))
     number = int.from_bytes(packed)
     is_public = packed[0] >> 5 == _GLOBAL_UNICAST and not _is_within(
         number, _IPV6_STARTS, _IPV6_ENDS
     )
     return socket.inet_ntop(socket.AF_INET6, packed) if is_public else None
-
-
-def _public_ipv4(packed: bytes) -> str | None:
-    if _is_within(int.from_bytes(packed), _IPV4_STARTS, _IPV4_ENDS):
-        return None
-    return socket.inet_ntop(socket.AF_INET, packed)
 
 
 def _is_within(number: int, starts: list[int], ends: list[int]) -> bool:
