@@ -1,8 +1,8 @@
 """Which layout of joined parts answers best, and what joining costs: `python -m bench.layouts`.
 
 The same rows, as many a day as 100 million in 30 days, are laid out in each way and asked the same
-questions. For questions about a month the two days are linked in place of all thirty, which a
-reader cannot tell from rows of their own: files are opened and read as often. The table is what
+questions. For questions about a month the files of one day are linked in place of all thirty:
+as many are opened and read, though from a warmer cache. The table is what
 docs/decisions/0011-layout-of-joined-parts.md is based on.
 """
 # ruff: noqa: S608  every piece of this SQL is our own text
@@ -23,7 +23,7 @@ import msgspec
 
 from bench.lakedata import Layout, generate, rewrite, slices
 from bench.lakequeries import (
-    answer_ms,
+    answer,
     choose_subject,
     forget,
     glob_session,
@@ -36,14 +36,20 @@ from storage import layout, parquet, partlayout
 from storage.layout import Part
 
 _ROWS_PER_DAY: Final = 3_333_333
-_DAYS: Final = 2
+_DAYS: Final = 1
 _MONTH: Final = 30
 _IN_ORDER_OF_RECEIPT: Final = Layout(order_by="", row_group_rows=122_880, part_bytes=1 << 40)
 _LARGE: Final = 1
 _MIDDLE: Final = 10
-_DAY_QUESTIONS: Final = ("day_visitors", "day_pages", "day_by_event_time", "event_in_site")
-_ALL_QUESTIONS: Final = ("all_sites_day", "event_anywhere")
-_MONTH_QUESTIONS: Final = ("month_overview", "month_visitor")
+# Name of the question, rank of the site that it is about.
+_OF_A_DAY: Final = (
+    ("day_visitors", _LARGE),
+    ("day_visitors", _MIDDLE),
+    ("day_pages", _MIDDLE),
+    ("all_sites_day", _MIDDLE),
+    ("event_anywhere", _MIDDLE),
+)
+_OF_A_MONTH: Final = (("month_overview", _MIDDLE), ("month_visitor", _MIDDLE))
 
 VARIANTS: Final[Sequence[tuple[str, Layout]]] = (
     ("as chosen", Layout()),
@@ -78,40 +84,35 @@ class Line(msgspec.Struct, frozen=True):
 
 
 HEADER: Final = (
-    *("rows/s written", "bytes a row"),
-    *(f"{name}, site {rank}" for rank in (_LARGE, _MIDDLE) for name in _DAY_QUESTIONS),
-    *_ALL_QUESTIONS,
-    *(f"{name}, site {rank}" for rank in (_LARGE, _MIDDLE) for name in _MONTH_QUESTIONS),
+    *("rows per processor second written", "bytes a row"),
+    *(f"{name}, site {rank}" for name, rank in (*_OF_A_DAY, *_OF_A_MONTH)),
 )
 
 
 def _line(base: Path, target: Path, name: str, how: Layout, runs: int) -> Line:
     """Lay the rows of `base` out as `how` in `target`, and ask."""
-    shape = Shape(rows=_ROWS_PER_DAY * _DAYS, days=_DAYS)
-    began_s = time.perf_counter()
+    shape = _shape()
+    began_s = time.process_time()
     rewrite(base, target, shape, how)
-    rate = shape.rows / (time.perf_counter() - began_s)
+    rate = shape.rows / (time.process_time() - began_s)
     cells = [f"{rate / 1000:.0f}k", f"{size_of(target)[1] / shape.rows:.0f}"]
     forget(target)  # written to the disk, so that nothing is while answers are timed
-    cells += _asked(target, shape, _DAY_QUESTIONS, runs)
-    cells += _asked(target, shape, _ALL_QUESTIONS, runs)
+    cells += _asked(target, shape, _OF_A_DAY, runs)
     _link_month(target, shape)
     month = Shape(rows=_ROWS_PER_DAY * _MONTH, days=_MONTH)
-    cells += _asked(target, month, _MONTH_QUESTIONS, runs)
+    cells += _asked(target, month, _OF_A_MONTH, runs)
     return Line(name, tuple(cells))
 
 
-def _asked(target: Path, shape: Shape, names: Sequence[str], runs: int) -> list[str]:
-    """Median answers in milliseconds, warm / cold."""
+def _asked(target: Path, shape: Shape, asked: Sequence[tuple[str, int]], runs: int) -> list[str]:
+    """Median answers in milliseconds: by the clock (of processors)."""
     cells = []
-    for rank in (_LARGE, _MIDDLE) if names != _ALL_QUESTIONS else (_MIDDLE,):
-        days = [shape.day(number) for number in range(shape.days)]
+    days = [shape.day(number) for number in range(shape.days)]
+    for name, rank in asked:
         subject = choose_subject(target, site_name(rank), days)
-        asked = {q.name: q.sql for q in (*questions(subject), *questions_of_all(subject))}
-        for name in names:
-            warm = answer_ms(glob_session, target, asked[name], runs=runs)
-            cold = answer_ms(glob_session, target, asked[name], runs=1, cold=True)
-            cells.append(f"{warm:.0f} / {cold:.0f}")
+        sql = {q.name: q.sql for q in (*questions(subject), *questions_of_all(subject))}[name]
+        taken = answer(glob_session, target, sql, runs=runs)
+        cells.append(f"{taken.wall_ms:.0f} ({taken.cpu_ms:.0f})")
     return cells
 
 
@@ -235,12 +236,12 @@ def _tell(line: Line) -> None:
     "--directory",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     default=Path(tempfile.gettempdir()),
-    help="Where files are made, 4 GB of them. Its disk is part of what is measured.",
+    help="Where files are made, 2 GB of them. Its disk is part of what is measured.",
 )
 @click.option("--runs", type=click.IntRange(1, 100), default=5, help="Medians of so many runs.")
 @click.option("--only", default="", help="Only variants whose name has this in it.")
 def main(directory: Path, runs: int, only: str) -> None:
-    """Compare layouts of joined parts; prints two Markdown tables (milliseconds, warm / cold)."""
+    """Compare layouts of joined parts; prints Markdown: milliseconds (those of all processors)."""
     work = Path(tempfile.mkdtemp(prefix="collector-bench-", dir=directory))
     try:
         base, target = work / "base", work / "target"
