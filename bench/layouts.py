@@ -1,14 +1,15 @@
 """Which layout of joined parts answers best, and what joining costs: `python -m bench.layouts`.
 
 The same rows, as many a day as 100 million in 30 days, are laid out in each way and asked the same
-questions. For questions about a month the two days are linked in place of all thirty, which a
-reader cannot tell from rows of their own: files are opened and read as often. The table is what
+questions. For questions about a month the files of one day are linked in place of all thirty:
+as many are opened and read, though from a warmer cache. The table is what
 docs/decisions/0011-layout-of-joined-parts.md is based on.
 """
 # ruff: noqa: S608  every piece of this SQL is our own text
 
 import contextlib
 import shutil
+import statistics
 import sys
 import tempfile
 import threading
@@ -23,7 +24,8 @@ import msgspec
 
 from bench.lakedata import Layout, generate, rewrite, slices
 from bench.lakequeries import (
-    answer_ms,
+    Answer,
+    answer,
     choose_subject,
     forget,
     glob_session,
@@ -36,24 +38,28 @@ from storage import layout, parquet, partlayout
 from storage.layout import Part
 
 _ROWS_PER_DAY: Final = 3_333_333
-_DAYS: Final = 2
+_DAYS: Final = 1
 _MONTH: Final = 30
 _IN_ORDER_OF_RECEIPT: Final = Layout(order_by="", row_group_rows=122_880, part_bytes=1 << 40)
 _LARGE: Final = 1
 _MIDDLE: Final = 10
-_DAY_QUESTIONS: Final = ("day_visitors", "day_pages", "day_by_event_time", "event_in_site")
-_ALL_QUESTIONS: Final = ("all_sites_day", "event_anywhere")
-_MONTH_QUESTIONS: Final = ("month_overview", "month_visitor")
+# Name of the question, rank of the site that it is about.
+ASKED: Final = (
+    ("day_visitors", _LARGE),
+    ("day_visitors", _MIDDLE),
+    ("day_pages", _MIDDLE),
+    ("all_sites_day", _MIDDLE),
+    ("event_anywhere", _MIDDLE),
+    ("month_overview", _MIDDLE),
+    ("month_visitor", _MIDDLE),
+)
 
 VARIANTS: Final[Sequence[tuple[str, Layout]]] = (
     ("as chosen", Layout()),
-    *((f"row groups of {rows:,}", Layout(row_group_rows=rows)) for rows in (8192, 30720, 61440)),
-    ("row groups of 245,760", Layout(row_group_rows=245_760)),
+    *((f"row groups of {rows:,}", Layout(row_group_rows=rows)) for rows in (8192, 30720)),
+    *((f"row groups of {rows:,}", Layout(row_group_rows=rows)) for rows in (122_880, 245_760)),
     ("order: event_time", Layout(order_by="event_time")),
-    (
-        "order: site_id, event_type, event_time",
-        Layout(order_by="site_id, event_type, event_time"),
-    ),
+    ("order: site_id, event_time", Layout(order_by="site_id, event_time")),
     ("zstd level 1", Layout(level=1)),
     ("zstd level 9", Layout(level=9)),
     ("lz4", Layout(compression="lz4", level=None)),
@@ -78,41 +84,50 @@ class Line(msgspec.Struct, frozen=True):
 
 
 HEADER: Final = (
-    *("rows/s written", "bytes a row"),
-    *(f"{name}, site {rank}" for rank in (_LARGE, _MIDDLE) for name in _DAY_QUESTIONS),
-    *_ALL_QUESTIONS,
-    *(f"{name}, site {rank}" for rank in (_LARGE, _MIDDLE) for name in _MONTH_QUESTIONS),
+    *("rows per processor second written", "bytes a row"),
+    *(f"{name}, site {rank}" for name, rank in ASKED),
 )
 
 
-def _line(base: Path, target: Path, name: str, how: Layout, runs: int) -> Line:
-    """Lay the rows of `base` out as `how` in `target`, and ask."""
-    shape = Shape(rows=_ROWS_PER_DAY * _DAYS, days=_DAYS)
-    began_s = time.perf_counter()
+def _laid_out(base: Path, target: Path, how: Layout) -> list[str]:
+    """Lay the rows of `base` out as `how` in `target`; how fast, and how small."""
+    shape = _shape()
+    began_s = time.process_time()
     rewrite(base, target, shape, how)
-    rate = shape.rows / (time.perf_counter() - began_s)
-    cells = [f"{rate / 1000:.0f}k", f"{size_of(target)[1] / shape.rows:.0f}"]
+    rate = shape.rows / (time.process_time() - began_s)
     forget(target)  # written to the disk, so that nothing is while answers are timed
-    cells += _asked(target, shape, _DAY_QUESTIONS, runs)
-    cells += _asked(target, shape, _ALL_QUESTIONS, runs)
+    cells = [f"{rate / 1000:.0f}k", f"{size_of(target)[1] / shape.rows:.0f}"]
     _link_month(target, shape)
-    month = Shape(rows=_ROWS_PER_DAY * _MONTH, days=_MONTH)
-    cells += _asked(target, month, _MONTH_QUESTIONS, runs)
-    return Line(name, tuple(cells))
-
-
-def _asked(target: Path, shape: Shape, names: Sequence[str], runs: int) -> list[str]:
-    """Median answers in milliseconds, warm / cold."""
-    cells = []
-    for rank in (_LARGE, _MIDDLE) if names != _ALL_QUESTIONS else (_MIDDLE,):
-        days = [shape.day(number) for number in range(shape.days)]
-        subject = choose_subject(target, site_name(rank), days)
-        asked = {q.name: q.sql for q in (*questions(subject), *questions_of_all(subject))}
-        for name in names:
-            warm = answer_ms(glob_session, target, asked[name], runs=runs)
-            cold = answer_ms(glob_session, target, asked[name], runs=1, cold=True)
-            cells.append(f"{warm:.0f} / {cold:.0f}")
     return cells
+
+
+def _asked(targets: Sequence[Path], runs: int) -> Iterator[list[list[Answer]]]:
+    """Answers per target and question, one run of all at a time.
+
+    In turn, so that a neighbour who comes and goes disturbs all layouts alike.
+    """
+    month = Shape(rows=_ROWS_PER_DAY * _MONTH, days=_MONTH)
+    days = [month.day(number) for number in range(_MONTH)]
+    subjects = {
+        rank: choose_subject(targets[0], site_name(rank), days) for rank in (_LARGE, _MIDDLE)
+    }
+    queries = [
+        {q.name: q.sql for q in (*questions(subjects[rank]), *questions_of_all(subjects[rank]))}[
+            name
+        ]
+        for name, rank in ASKED
+    ]
+    for _ in range(runs):
+        yield [[answer(glob_session, target, sql, runs=1) for sql in queries] for target in targets]
+
+
+def _medians(rounds: Sequence[Sequence[Answer]]) -> list[str]:
+    """Per question the median of all rounds, by the clock (of all processors)."""
+    return [
+        f"{statistics.median(a.wall_ms for a in answers):.0f} "
+        f"({statistics.median(a.cpu_ms for a in answers):.0f})"
+        for answers in zip(*rounds, strict=True)
+    ]
 
 
 def _link_month(target: Path, shape: Shape) -> None:
@@ -226,7 +241,7 @@ def _tell_header(corner: str, header: Sequence[str]) -> None:
 
 
 def _tell(line: Line) -> None:
-    """A line of a Markdown table, as soon as it is known: all of them take half an hour."""
+    """A line of a Markdown table."""
     click.echo(f"| {line.name} | {' | '.join(line.cells)} |")
 
 
@@ -235,25 +250,33 @@ def _tell(line: Line) -> None:
     "--directory",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     default=Path(tempfile.gettempdir()),
-    help="Where files are made, 4 GB of them. Its disk is part of what is measured.",
+    help="Where files are made, 2 GB of them. Its disk is part of what is measured.",
 )
 @click.option("--runs", type=click.IntRange(1, 100), default=5, help="Medians of so many runs.")
-@click.option("--only", default="", help="Only variants whose name has this in it.")
-def main(directory: Path, runs: int, only: str) -> None:
-    """Compare layouts of joined parts; prints two Markdown tables (milliseconds, warm / cold)."""
+@click.option("--only", multiple=True, help="Only variants with this in their name; may repeat.")
+def main(directory: Path, runs: int, only: tuple[str, ...]) -> None:
+    """Compare layouts of joined parts; prints Markdown: milliseconds (those of all processors)."""
     work = Path(tempfile.mkdtemp(prefix="collector-bench-", dir=directory))
     try:
-        base, target = work / "base", work / "target"
+        base = work / "base"
         made = generate(base, _shape(), _IN_ORDER_OF_RECEIPT, threads=2)
         list(_shown(made, _DAYS, "generating"))
-        chosen = [variant for variant in VARIANTS if only in variant[0]]
+        chosen = [one for one in VARIANTS if not only or any(part in one[0] for part in only)]
+        targets = [work / f"layout-{number}" for number in range(len(chosen))]
+        sizes = [
+            _laid_out(base, target, how)
+            for target, (_, how) in _shown(
+                zip(targets, chosen, strict=True), len(chosen), "laying out"
+            )
+        ]
+        rounds = list(_shown(_asked(targets, runs), runs, "asking"))
         _tell_header("layout", HEADER)
-        for name, how in _shown(chosen, len(chosen), "laying out and asking"):
-            _tell(_line(base, target, name, how, runs))
-            shutil.rmtree(target)
+        for number, (name, _) in enumerate(chosen):
+            medians = _medians([answers[number] for answers in rounds])
+            _tell(Line(name, (*sizes[number], *medians)))
         click.echo()
         _tell_header("joined", ("MB in", "seconds", "rows/s", "MB spilled"))
-        for line in _joins(base, target):
+        for line in _joins(base, work / "joins"):
             _tell(line)
     finally:
         shutil.rmtree(work, ignore_errors=True)
