@@ -3,19 +3,12 @@
 import json
 import time
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.adapters import ENDPOINTS
-from collector.adapters.contract import Endpoint, Request
-from collector.config import Site
 from collector.masking import MASK, mask_addresses
-from collector.quarantine import Kept, Quarantine
-from collector.refusal import INVALID_FIELD, Refusal
 
-_kept = msgspec.json.Decoder(Kept)
 _M = MASK.decode()
 
 
@@ -126,34 +119,3 @@ def test_no_body_takes_long(unit):
     began_s = time.process_time()
     mask_addresses(body, "clientIp")
     assert time.process_time() - began_s < 3
-
-
-class _Store:
-    """Keeps what is set aside in memory."""
-
-    def __init__(self) -> None:
-        self.kept: list[bytes] = []
-
-    def aside_count(self) -> int:
-        """None from before."""
-        return 0
-
-    def set_aside(self, _name: str, data: bytes) -> None:
-        """Keep it."""
-        self.kept.append(data)
-
-
-@pytest.mark.parametrize("endpoint", [e for e in ENDPOINTS if isinstance(e, Endpoint)])
-def test_the_quarantine_keeps_no_address(endpoint):
-    """Whatever endpoint the body came to: the member that its protocol has is masked."""
-    store = _Store()
-    quarantine = Quarantine(store, ENDPOINTS)  # type: ignore[arg-type]
-    member = endpoint.address_member or "other"
-    for body in (f'{{"{member}":"8.8.8.8"}}', f'{{"{member}":"8.8.8.8"', f'\xff{{"{member}":1}}'):
-        request = Request(
-            method="POST", path=endpoint.path, query=b"", headers={}, body=body.encode("latin-1")
-        )
-        assert quarantine.keep(request, Refusal(INVALID_FIELD, "why"), Site(id="demo"))
-    kept = [_kept.decode(data) for data in store.kept]
-    assert len(kept) == 3
-    assert any("8.8.8.8" in (one.body or "") for one in kept) is (not endpoint.address_member)
