@@ -6,6 +6,7 @@ cache, and only a new agent is parsed (docs/decisions/0010). Knows no request an
 """
 
 import re
+from functools import cache
 from typing import Final, Literal, get_args
 
 import msgspec
@@ -98,6 +99,12 @@ _NOTHING: Final[tuple[tuple[str, ...], frozenset[str]]] = ((), frozenset())
 _Key = str | tuple[str, Hints]
 
 
+@cache
+def _resolver() -> Resolver:
+    """The parser: 30 MB that never change, so a process needs them once."""
+    return Resolver(load_lazy_builtins())
+
+
 class AgentReader:
     """Reads agents, and remembers those it has read lately.
 
@@ -106,7 +113,7 @@ class AgentReader:
     """
 
     def __init__(self, *, generation: int = GENERATION) -> None:
-        self._resolve = Resolver(load_lazy_builtins())
+        self._resolve = _resolver()
         self._generation = generation
         self._newer: dict[_Key, Agent] = {}
         self._older: dict[_Key, Agent] = {}
