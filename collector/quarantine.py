@@ -44,7 +44,7 @@ _HEADERS: Final = (
     *(b"user-agent", b"accept-language", b"x-client-id", b"x-client-library", b"x-app-id"),
     *(b"sec-ch-ua", b"sec-ch-ua-mobile", b"sec-ch-ua-platform", b"sec-gpc"),
 )
-_HEADER_BYTES_MAX: Final = 512
+_HEADER_BYTES_MAX: Final = 1_024  # as long as adapters read them
 
 _encoder: Final = msgspec.json.Encoder()
 
