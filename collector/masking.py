@@ -22,7 +22,8 @@ _COLON: Final = re.compile(rb"[ \t\r\n]*+:[ \t\r\n]*+")
 _PLAIN: Final = re.compile(rb'[^\s",:\[\]{}]*+')
 _NESTING: Final = re.compile(rb'"(?:[^"\\]|\\.|\\\Z)*+(?:"|\Z)|[\[\]{}]', re.DOTALL)
 
-_IPV4: Final = re.compile(rb"(?<![0-9.])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![0-9])")
+# Four numbers or more: where two addresses touch, nobody can say which digits are whose.
+_IPV4: Final = re.compile(rb"(?:[0-9]{1,3}\.){3,}[0-9]{1,3}")
 # At least two colons with hex digits around; takes times of day as well, and loses nothing by it.
 _IPV6: Final = re.compile(rb"(?<![0-9A-Za-z:])(?=[0-9A-Fa-f:]*:[0-9A-Fa-f]*:)[0-9A-Fa-f:]{3,45}+")
 
