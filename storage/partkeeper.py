@@ -143,6 +143,9 @@ class PartKeeper:
                 )
             except (StorageError, OSError) as error:
                 looked.failures[_RETENTION] = f"retention: {error}"
+            past = retention.past(work, self._retention, today)
+            if any(work.is_behind(day, limit) for day in past):
+                looked.behind.add(_RETENTION)
         for day in work.dates():
             if (changed is not None and day not in changed) or self._thread.is_stopping:
                 continue

@@ -40,6 +40,12 @@ class Expired(msgspec.Struct, frozen=True):
     sites: tuple[str, ...]
 
 
+def past(work: PartWork, retention: Retention, today: date) -> list[date]:
+    """The dates that hold rows which may be kept no longer, by one rule at least."""
+    shortest = retention.shortest
+    return [day for day in work.dates() if 0 < shortest < (today - day).days]
+
+
 def expire(
     work: PartWork,
     retention: Retention,
@@ -54,9 +60,7 @@ def expire(
 
     Raises `StorageError` or OSError; what was removed before is gone, a repeat does the rest.
     """
-    if not retention.shortest:
-        return []
-    days = [day for day in work.dates() if (today - day).days > retention.shortest]
+    days = past(work, retention, today)
     done = []
     for day, found in work.matching("true", days, limit, tell):
         if is_stopping():

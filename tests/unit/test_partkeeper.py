@@ -107,6 +107,21 @@ def test_retention_at_midnight(made: Any) -> None:
     assert harness.store.part_keeper.rows_expired == 1
 
 
+def test_retention_waits_for_rows_to_be_counted(made: Any) -> None:
+    """Rows found at a start, and counted a second later: they go then, and not a day later."""
+    harness = made(retention=Retention(days=1))
+    _flush(harness, 1)
+    harness.close()
+    harness.now_us += 5 * _DAY_S * 1_000_000
+    harness.open()
+    harness.store.counted = lambda: 0
+    harness.advance(20)
+    assert harness.glob() == [1]
+    harness.store.counted = lambda: 1
+    harness.advance(20)
+    assert harness.glob() == []
+
+
 def test_a_failed_join_is_tried_again_after_an_hour(
     made: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
