@@ -25,8 +25,9 @@ async def compact(store: Store) -> list[Joined]:
 
 async def expire(store: Store, now_us: int, *, dry_run: bool) -> list[Expired]:
     """Remove the rows that are kept no longer; raises as `compact` does."""
+    limit = await store.flushed()
     keeper, today = store.part_keeper, layout.day_of(now_us)
-    job = partial(keeper.expire, today=today, limit=store.settled, dry_run=dry_run)
+    job = partial(keeper.expire, today=today, limit=limit, dry_run=dry_run)
     expired = await store.on_parts(job)
     if not dry_run:
         keeper.account_for((), expired)

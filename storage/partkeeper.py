@@ -24,6 +24,8 @@ from storage.upkeep import Job, PartThread
 _T = TypeVar("_T")
 _log: Final = logging.getLogger("collector.storage")
 _LOOK_S: Final = 10.0
+# Rows are counted within about a second.
+_LOOK_AGAIN_S: Final = 1.0
 _RETRY_S: Final = 3600.0
 # Stands for retention among the dates that changed or failed.
 _RETENTION: Final = date.min
@@ -169,6 +171,8 @@ class PartKeeper:
         if self._changed is not None:
             self._changed |= result.behind
         now_s = self._monotonic_s()
+        if result.behind:
+            self._next_s = now_s + _LOOK_AGAIN_S
         for day, reason in result.failures.items():
             self._failed[day] = now_s + _RETRY_S
             self.failures += 1
