@@ -139,7 +139,7 @@ def _show(receipt: Receipt, left: int) -> None:
     for one in receipt.erased.files:
         click.echo(f"events/{one.part}: {one.rows} rows {would}removed")
     for name, rows in receipt.quarantine.items():
-        click.echo(f"quarantine/{name}: {rows} entries {would}removed")
+        click.echo(f"quarantine/{name}: {rows} event(s) {would}removed")
     for name in receipt.erased.torn:
         click.echo(f"wal/{name}: {would}removed")
     click.echo(f"{receipt.erased.rows} rows {would}removed; {left} are left, as told by\n")
