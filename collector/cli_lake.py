@@ -29,7 +29,8 @@ def order(config: Config, command: str, arguments: dict[str, Any]) -> Any:
     from collector import service  # noqa: PLC0415
 
     stop = threading.Event()
-    signal.signal(signal.SIGINT, lambda *_: stop.set())
+    for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(one, lambda *_: stop.set())
     shows = sys.stderr.isatty()
 
     def watch(done: int, total: int, word: str) -> None:

@@ -3,16 +3,16 @@
 Arguments and values are plain JSON, because they travel in files (`orders`).
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from collector.orders import Arguments, Handler, OrderFailed, Tell
-from storage import Erased, Person, Store, byhand
+from storage import Erased, Person, Store, byhand, erasure
 
-# Person and whether only to count; by file how many events.
-EraseAside = Callable[[Person, bool], Awaitable[Mapping[str, int]]]
+# The person, whether only to count, and further values that mean the person; events by file.
+EraseAside = Callable[[Person, bool, Sequence[str]], Awaitable[Mapping[str, int]]]
 
 
 class Receipt(msgspec.Struct):
@@ -61,13 +61,15 @@ class LakeOrders:
         except (KeyError, msgspec.ValidationError) as error:
             raise OrderFailed(f"not a person to erase: {error}") from error
         until_us = self._now_us()
-        person = msgspec.structs.replace(person, until_us=until_us)
         is_dry_run = bool(arguments.get("dry_run"))
-        erased = await byhand.erase(self._store, person, dry_run=is_dry_run, tell=tell)
+        erased = await byhand.erase(self._store, person, until_us, dry_run=is_dry_run, tell=tell)
+        proven = erasure.condition(
+            msgspec.structs.replace(person, until_us=until_us), erased.visitors
+        )
         return Receipt(
             erased=erased,
             until_us=until_us,
-            query=f"SELECT count(*) FROM events WHERE {erased.condition}",  # noqa: S608
+            query=f"SELECT count(*) FROM events WHERE {proven}",  # noqa: S608
             is_dry_run=is_dry_run,
-            quarantine=dict(await self._erase_aside(person, is_dry_run)),
+            quarantine=dict(await self._erase_aside(person, is_dry_run, erased.visitors)),
         )

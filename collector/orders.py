@@ -11,9 +11,10 @@ from the network.
 """
 
 import asyncio
+import contextlib
 import logging
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +28,8 @@ _LOOK_S: Final = 0.5
 _POLL_S: Final = 0.1
 # A worker that is started anew, or a reload, lets go of the directory for less than this.
 _PATIENCE_S: Final = 10.0
+# An answer is taken away at once by whoever waits for it; one who was killed does not.
+_ANSWER_KEPT_S: Final = 30.0
 _ORDER: Final = ".order.json"
 _PROGRESS: Final = ".progress.json"
 _ANSWER: Final = ".answer.json"
@@ -78,13 +81,20 @@ class OrderDesk:
         self._files = files
         self._handlers = handlers
         self._stop = asyncio.Event()
+        # Answers that the disk did not take yet; their orders stay, and are not done again.
+        self._unanswered: dict[str, Answer] = {}
+        # Answers that nobody has taken away yet, and until when they wait for that.
+        self._answered: dict[Path, float] = {}
 
     async def run(self) -> None:
         """Look for orders until `stop`; one under way is left for the next start."""
-        await asyncio.to_thread(self._forget_answers)
+        is_first = True
         while not self._stop.is_set():
-            for name in self._waiting():
-                await self._serve(name)
+            try:
+                await self._look(is_first=is_first)
+                is_first = False
+            except OSError as error:
+                _log.warning("orders cannot be looked for: %s", error)
             await _first_of(self._stop.wait(), _LOOK_S)
 
     def stop(self) -> None:
@@ -101,10 +111,31 @@ class OrderDesk:
         except (StorageError, OSError) as error:
             raise OrderFailed(str(error)) from error
 
+    async def _look(self, *, is_first: bool) -> None:
+        await asyncio.to_thread(self._files.make_folder, self._folder)
+        if is_first:
+            # Nobody waits for what was answered before this start; it may hold names of people.
+            await asyncio.to_thread(self._forget, list(self._folder.glob(f"*{_ANSWER}")))
+        now_s = asyncio.get_running_loop().time()
+        late = [path for path, until_s in self._answered.items() if until_s < now_s]
+        await asyncio.to_thread(self._forget, late)
+        for name in self._waiting():
+            if self._stop.is_set():
+                return
+            if name in self._unanswered:
+                await self._answer(name, self._unanswered[name])
+            else:
+                await self._serve(name)
+
+    def _forget(self, answers: Sequence[Path]) -> None:
+        for path in answers:
+            self._files.remove(path)
+            self._answered.pop(path, None)
+
     def _waiting(self) -> list[str]:
         """Ids of the orders found, in the order in which they were given (UUIDv7)."""
-        names = (entry.name for entry in os.scandir(self._folder))
-        return sorted(name.removesuffix(_ORDER) for name in names if name.endswith(_ORDER))
+        entries = [entry for entry in os.scandir(self._folder) if entry.is_file()]
+        return sorted(e.name.removesuffix(_ORDER) for e in entries if e.name.endswith(_ORDER))
 
     async def _serve(self, name: str) -> None:
         path = self._folder / f"{name}{_ORDER}"
@@ -125,33 +156,37 @@ class OrderDesk:
         )
         while not task.done():
             await asyncio.wait({task}, timeout=_LOOK_S)
-            if self._stop.is_set() and not task.done():
+            if not task.done() and (self._stop.is_set() or not path.exists()):
+                # What is given up half-way is done again: by the next start, or by nobody.
                 task.cancel()
-                return
-            if latest:
+                await asyncio.wait({task})
+            elif latest:
                 progress = latest[-1]
                 latest.clear()
                 await self._write(name + _PROGRESS, _encoder.encode(progress))
-        answer = _answer_of(task, order)
-        if not self._stop.is_set():
+        if not task.cancelled():
             _log.info("done by order: %s", order.command)
-            await self._answer(name, answer)
+            await self._answer(name, _answer_of(task, order))
 
     async def _answer(self, name: str, answer: Answer) -> None:
-        await self._write(name + _ANSWER, _encoder.encode(answer))
-        for ending in (_ORDER, _PROGRESS):
-            await asyncio.to_thread(self._files.remove, self._folder / f"{name}{ending}")
+        order = self._folder / f"{name}{_ORDER}"
+        if order.exists():  # else nobody waits for it any more
+            if not await self._write(name + _ANSWER, _encoder.encode(answer)):
+                self._unanswered[name] = answer
+                return
+            until_s = asyncio.get_running_loop().time() + _ANSWER_KEPT_S
+            self._answered[self._folder / f"{name}{_ANSWER}"] = until_s
+        self._unanswered.pop(name, None)
+        for path in (order, self._folder / f"{name}{_PROGRESS}"):
+            await asyncio.to_thread(self._files.remove, path)
 
-    async def _write(self, name: str, data: bytes) -> None:
+    async def _write(self, name: str, data: bytes) -> bool:
         try:
             await asyncio.to_thread(self._files.replace, self._folder / name, data)
         except OSError as error:
             _log.warning("orders/%s could not be written: %s", name, error.strerror)
-
-    def _forget_answers(self) -> None:
-        """Remove answers that nobody took away before this start."""
-        for path in self._folder.glob(f"*{_ANSWER}"):
-            self._files.remove(path)
+            return False
+        return True
 
 
 def _answer_of(task: "asyncio.Future[Any]", order: Order) -> Answer:
@@ -187,14 +222,25 @@ def give(
     if not directory.is_dir():
         raise OrderFailed(f"{directory}: no such data directory; storage.directory says where")
     files = Files()
-    if not _is_held(directory, files):
-        try:
-            return alone()
-        except Locked:
-            pass  # somebody was quicker, and can be asked
+    while True:
+        if not _is_held(directory, files):
+            try:
+                return alone()
+            except Locked:
+                pass  # somebody was quicker, and can be asked
+        answer = _ask(directory, files, Order(command, arguments, now_us), watch, wait)
+        if answer is not None:
+            if answer.error:
+                raise OrderFailed(answer.error)
+            return answer.value
+
+
+def _ask(
+    directory: Path, files: Files, order: Order, watch: Tell, wait: Callable[[float], bool]
+) -> Answer | None:
+    """What the running collector answers; None when it has ended, and the order is withdrawn."""
     folder = directory / layout.ORDERS
-    name = uuid7(now_us)
-    order = Order(command, arguments, now_us)
+    name = uuid7(order.given_us)
     files.make_folder(folder)
     files.replace(folder / f"{name}{_ORDER}", _encoder.encode(order))
     try:
@@ -206,26 +252,25 @@ def give(
 
 def _wait_for(
     stem: Path, directory: Path, files: Files, watch: Tell, wait: Callable[[float], bool]
-) -> Any:
-    answer_path, progress_path = (stem.with_name(stem.name + e) for e in (_ANSWER, _PROGRESS))
+) -> Answer | None:
+    order, progress, answer = (
+        stem.with_name(stem.name + ending) for ending in (_ORDER, _PROGRESS, _ANSWER)
+    )
     alone_s = 0.0
     while True:
-        if answer_path.exists():
-            answer = _answers.decode(files.read(answer_path))
-            if answer.error:
-                raise OrderFailed(answer.error)
-            return answer.value
-        if progress_path.exists():
-            try:
-                progress = _progresses.decode(files.read(progress_path))
-            except FileNotFoundError:
-                continue  # replaced by the answer
-            watch(progress.done, progress.total, progress.word)
+        # Looked at first: the answer is there before the order goes.
+        is_taken = not order.exists()
+        if answer.exists():
+            return _answers.decode(files.read(answer))
+        if is_taken:
+            raise OrderFailed("the order went without an answer; give the command again")
+        with contextlib.suppress(FileNotFoundError):
+            watch(*msgspec.structs.astuple(_progresses.decode(files.read(progress))))
         if wait(_POLL_S):
-            raise OrderFailed("given up; what was under way in the collector comes to its end")
+            raise OrderFailed("given up; nothing is left half done")
         alone_s = 0.0 if _is_held(directory, files) else alone_s + _POLL_S
         if alone_s > _PATIENCE_S:
-            raise OrderFailed("the collector ended before it was done; give the command again")
+            return None
 
 
 def _is_held(directory: Path, files: Files) -> bool:

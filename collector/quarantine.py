@@ -110,14 +110,16 @@ class Quarantine:
         self.wake()
         await done
 
-    async def erase(self, person: Person, dry_run: bool) -> dict[str, int]:
+    async def erase(
+        self, person: Person, dry_run: bool, values: Sequence[str] = ()
+    ) -> dict[str, int]:
         """Take out the events of a person, or only count them; how many, by file.
 
         Those of the person's site whose bytes hold the value that the person is known by. Raises
         `StorageError` or OSError.
         """
         await self.flush()
-        erase = partial(self._aside.erase, person.site, [person.value], dry_run=dry_run)
+        erase = partial(self._aside.erase, person.site, [person.value, *values], dry_run=dry_run)
         counts: dict[str, int] = await self._in_thread(erase)
         self._is_stale = True
         return counts

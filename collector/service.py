@@ -28,7 +28,7 @@ from collector.marks import Marker
 from collector.masking import mask_addresses
 from collector.metrics import Metrics
 from collector.normalise import Clock
-from collector.orders import Arguments, OrderDesk, Tell
+from collector.orders import Arguments, OrderDesk, OrderFailed, Tell
 from collector.origin import request_host
 from collector.periodic import Periodic
 from collector.pipeline import Pipeline
@@ -167,7 +167,9 @@ class Service:
         self.orders.stop()
         await self._edge.drain(self._config.server.stop_timeout_ms / 1000)
         await asyncio.sleep(_LINGER_S)
-        await self._orders_done
+        # In this order: a replay writes events, these are counted and may be kept aside, and the
+        # book is complete when the last row has a segment.
+        await asyncio.wait({self._orders_done})
         await self._usage_kept.finish()
         await self._quarantine_kept.finish()
         await self._store.close(flush_timeout_s=_FLUSH_TIMEOUT_S, last=self._books_kept.finish)
@@ -337,18 +339,31 @@ def give_order(
         config.storage.directory,
         command,
         arguments,
-        alone=lambda: asyncio.run(_carry_out(config, command, arguments, watch)),
+        alone=lambda: asyncio.run(_carry_out(config, command, arguments, watch, wait)),
         watch=watch,
         wait=wait,
         now_us=_now_us(),
     )
 
 
-async def _carry_out(config: Config, command: str, arguments: Arguments, tell: Tell) -> Any:
+async def _carry_out(
+    config: Config,
+    command: str,
+    arguments: Arguments,
+    tell: Tell,
+    wait: Callable[[float], bool],
+) -> Any:
     """Open the data directory without listening, carry out one order, close it again."""
     service = Service(config, serves=False)
     await service.start()
     try:
-        return await service.orders.carry_out(command, arguments, tell)
+        task = asyncio.ensure_future(service.orders.carry_out(command, arguments, tell))
+        while not task.done():
+            await asyncio.wait({task}, timeout=_TICK_S)
+            if wait(0):
+                task.cancel()
+                await asyncio.wait({task})
+                raise OrderFailed("given up; nothing is left half done")
+        return task.result()
     finally:
         await service.stop()

@@ -5,6 +5,7 @@ from storage import (
     asidereader,
     byhand,
     census,
+    erasure,
     export,
     find,
     inspect,
@@ -33,8 +34,9 @@ from storage.removals import Removed, removed_rows
 from storage.retention import Expired, Retention
 from storage.scans import ScansError, read_scans
 from storage.schema import COLUMNS, Column, Row, encode
+from storage.settings import Settings
 from storage.smallfiles import SmallFiles
-from storage.store import Settings, Store
+from storage.store import Store
 from storage.wal import Sealed
 
 __all__ = [
@@ -74,6 +76,7 @@ __all__ = [
     "census",
     "day_of",
     "encode",
+    "erasure",
     "export",
     "find",
     "inspect",

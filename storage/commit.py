@@ -20,7 +20,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -42,10 +42,21 @@ class Receipt(msgspec.Struct, frozen=True):
 
 
 Result = Receipt | StorageError
-# Shared by everyone whose lines are in the group: await it, never cancel it.
+# Shared by everyone whose lines are in the group, and decided with it whoever gives up waiting.
 Commit = asyncio.Future[Result]
 # Given the receipt, or None when there is none.
 OnDone = Callable[[Receipt | None], None]
+
+
+class _Shared(asyncio.Future[Result]):
+    """Waited for by everyone whose lines are in a group: who is cancelled takes nobody along.
+
+    A task that is cancelled while it waits ends when the group is decided.
+    """
+
+    def cancel(self, msg: Any | None = None) -> bool:  # noqa: ARG002 (part of the signature)
+        """Not to be had."""
+        return False
 
 
 class _Group:
@@ -98,7 +109,7 @@ class GroupCommit:
     def submit(self, lines: bytes, rows: int, day: date, on_done: OnDone) -> Commit:
         """Enqueue `lines`; the future gives a `Receipt`, or the error that took its place.
 
-        The future is shared by the group: it must never be cancelled. Raises `QueueFull` or
+        The future is shared by the group. Raises `QueueFull` or
         `Closed`, with nothing enqueued and `on_done` not called.
         """
         if self._refusal is not None:
@@ -108,7 +119,7 @@ class GroupCommit:
             raise QueueFull("too many bytes wait to be written")
         group = self._groups[-1] if self._groups else None
         if group is None or group.day != day or group.bytes + size > _GROUP_BYTES_MAX:
-            group = _Group(day, self._loop.create_future())
+            group = _Group(day, _Shared(loop=self._loop))
             self._groups.append(group)
         group.chunks.append(lines)
         group.done.append(on_done)

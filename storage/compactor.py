@@ -28,7 +28,7 @@ _IDENTITY: Final = "event_id, received_time, is_duplicate"
 
 
 class Compactor:
-    """Writes parts anew. `path_of` tells where a part is."""
+    """Writes parts below `events` anew; sorts with the help of the folder `spill`."""
 
     def __init__(self, events: Path, spill: Path, files: Files) -> None:
         self._events = events
@@ -43,8 +43,8 @@ class Compactor:
         Raises `CompactionFailed` or `Interrupted`, with nothing left behind.
         """
         source = _read(parts)
-        order = ", ".join((*partlayout.SORT_COLUMNS, "received_time", "event_id"))
         # received_time and event_id: the same input always gives the same file.
+        order = ", ".join((*partlayout.SORT_COLUMNS, "received_time", "event_id"))
         query = f"SELECT {_COLUMNS} FROM {source} ORDER BY {order}"  # noqa: S608
         before = self._proof(_IDENTITY, source)
         self._write(query, output)
@@ -84,6 +84,10 @@ class Compactor:
             one = Rows(site or "", protocol or "", hour * _HOUR_US, is_duplicate, number)
             rows.setdefault(paths[name], []).append(one)
         return rows
+
+    def rows(self, parts: Sequence[Path]) -> int:
+        """How many rows `parts` have. Raises as `join` does."""
+        return self._proof("1", _read(parts))[0] if parts else 0
 
     def values(self, parts: Sequence[Part], column: str, condition: str) -> list[str]:
         """The distinct texts in `column` of rows that meet `condition`. Raises as `join` does."""

@@ -42,6 +42,8 @@ class DateFolders:
         self._numbers = count(1)
         self._mutex = threading.Lock()
         self._old: list[tuple[Path, float]] = []
+        # Exchanged or not, nobody knows what a crash would leave.
+        self._unsure: list[Path] = []
 
     def path(self, part: Part) -> Path:
         """Where `part` is."""
@@ -67,6 +69,8 @@ class DateFolders:
         `new`: where each file is, and what it is to be; its former name may stay. Raises OSError;
         the folder is then as it was, or as it was to be.
         """
+        for temporary, _ in new:
+            self._files.force(temporary)
         with self._mutex:
             fresh = self.scratch(layout.partition_name(day))
             try:
@@ -78,26 +82,57 @@ class DateFolders:
                 self._replace_one_by_one(gone, new)
                 return
             try:
-                # After a failure of another kind nobody knows which of the two is which on disk:
-                # both are left to the next start.
                 self._files.exchange(fresh, self.events / layout.partition_name(day))
             except OSError as error:
                 if error.errno not in CANNOT:
+                    # It may have happened, and not be lasting: neither folder may go yet.
+                    self._unsure.append(fresh)
                     raise
                 self._files.remove_folder(fresh)
                 self._replace_one_by_one(gone, new)
                 return
             self._old.append((fresh, self._monotonic_s() + GRACE_S))
 
-    def retire(self, day: date) -> None:
-        """Take away a whole date; lasting on success. Raises OSError."""
+    def retire(self, day: date, parts: Sequence[Part]) -> bool:
+        """Take away a whole date, if its folder has nothing but `parts`; lasting on success.
+
+        Returns whether it did. Raises OSError.
+        """
+        folder = self.events / layout.partition_name(day)
+        known = {part.file_name for part in parts}
         with self._mutex:
+            # A part may have been added meanwhile, and somebody's own files may be there.
+            if any(path.name not in known for path in folder.iterdir()):
+                return False
             old = self.scratch(layout.partition_name(day))
-            self._files.move_folder(self.events / layout.partition_name(day), old)
+            try:
+                self._files.move_folder(folder, old)
+            except OSError:
+                if old.is_dir():
+                    self._unsure.append(old)
+                raise
             self._old.append((old, self._monotonic_s() + GRACE_S))
+        return True
+
+    def remove_dead(self, day: date) -> None:
+        """Remove parts of `day` that others cover, which an interrupted replacement left behind.
+
+        Raises OSError.
+        """
+        with self._mutex:
+            for part in layout.dead_parts(self.events, day):
+                self._files.remove(self.path(part))
 
     def clear(self) -> float:
-        """Remove what was replaced long enough ago; seconds until the rest is due, 0 if none is."""
+        """Remove what was replaced long enough ago; seconds until the rest is due, 0 if none is.
+
+        Raises OSError as long as a folder cannot be removed, or is not known to be out of use.
+        """
+        while self._unsure:
+            self._files.sync_folder(self.events)
+            self._files.sync_folder(self.temporary)
+            self._old.append((self._unsure[0], self._monotonic_s() + GRACE_S))
+            del self._unsure[0]
         while self._old:
             folder, due_s = self._old[0]
             left_s = due_s - self._monotonic_s()
@@ -117,7 +152,6 @@ class DateFolders:
                 # A folder, which is none of ours, cannot be linked: EPERM, see `replace`.
                 self._files.link(Path(entry.path), fresh / entry.name)
         for temporary, part in new:
-            self._files.force(temporary)
             self._files.link(temporary, fresh / part.file_name)
         self._files.sync_folder(fresh)
 

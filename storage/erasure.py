@@ -4,15 +4,16 @@ What is meant is one site's rows of a visitor, a user, or a hash of an e-mail ad
 the caller has everything flushed that was acknowledged before. Rows that come later are new ones.
 """
 
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from itertools import pairwise
 from typing import Final, Literal
 
 import msgspec
 
 from storage import layout, parquet
-from storage.partwork import PartWork, Tell, tell_nobody
+from storage.partwork import PartWork, Tell, on_each, raise_for, tell_nobody
 
 Who = Literal["visitor", "user", "email_hash"]
 # Where each kind of name stands.
@@ -30,7 +31,7 @@ class Person(msgspec.Struct, frozen=True):
     """Whose rows: `site`, and the person by one kind of name.
 
     `linked`: also all other rows of every visitor that one of these rows names, such as what a user
-    did before logging in. `until_us`: rows received later are left alone.
+    did before logging in. `until_us`: if given, rows that say they were received later are left.
     """
 
     site: str
@@ -50,13 +51,25 @@ class PartErased(msgspec.Struct, frozen=True):
 class Erased(msgspec.Struct, frozen=True):
     """What was removed, or would be: files and rows; `condition` is the SQL that tells the rows.
 
-    `torn`: names of remains of the log that were removed whole.
+    `torn`: names of remains of the log that were removed whole. `visitors`: those that were linked
+    to the person.
     """
 
     condition: str
     rows: int
     files: list[PartErased]
     torn: list[str]
+    visitors: list[str] = []
+
+    def plus(self, other: "Erased") -> "Erased":
+        """Both together."""
+        return Erased(
+            self.condition,
+            self.rows + other.rows,
+            self.files + other.files,
+            self.torn + other.torn,
+            sorted({*self.visitors, *other.visitors}),
+        )
 
 
 def spellings(value: str) -> list[str]:
@@ -89,38 +102,44 @@ def erase(
     *,
     dry_run: bool = False,
     tell: Tell = tell_nobody,
-    check: Callable[[], None] = lambda: None,
 ) -> Erased:
     """Take the person's rows out of all parts up to segment `limit`; with `dry_run` only count.
 
-    Raises `StorageError` or OSError; dates done before stay done, and a repeat does the rest.
-    `check` is called before each date and may raise to give up.
+    All dates that can be worked on are; then `CompactionFailed` is raised if one could not, and a
+    repeat does the rest. Raises `Interrupted` at once.
     """
     days = work.dates()
-    meant = condition(person)
+    meant, visitors = condition(person), []
+    failures: dict[date, str] = {}
     if person.linked:
-        visitors = {
-            visitor
-            for day in days
-            for visitor in work.compactor.values(work.parts(day, limit), "visitor_id", meant)
-        }
-        meant = condition(person, sorted(visitors))
-    files = []
-    for day, cuts in work.matching(meant, days, limit, tell):
-        check()
-        if not dry_run:
+        find = partial(_visitors, work, meant, limit)
+        found, failures = on_each(days, find)
+        visitors = sorted(set().union(*found))
+        meant = condition(person, visitors)
+
+    def of_date(day: date) -> list[PartErased]:
+        cuts = work.matching(meant, day, limit)
+        if cuts and not dry_run:
             work.cut(day, cuts, meant, "erased")
-        files += [PartErased(cut.part.name, cut.rows) for cut in cuts]
-    torn = _erase_torn(work, person, dry_run=dry_run)
-    return Erased(meant, sum(one.rows for one in files), files, torn)
+        return [PartErased(cut.part.name, cut.rows) for cut in cuts]
+
+    done, failed = on_each(days, of_date, tell)
+    torn = _erase_torn(work, [person.value, *visitors], dry_run=dry_run)
+    raise_for(failures | failed)
+    files = [one for some in done for one in some]
+    return Erased(meant, sum(one.rows for one in files), files, torn, visitors)
 
 
-def _erase_torn(work: PartWork, person: Person, *, dry_run: bool) -> list[str]:
+def _visitors(work: PartWork, meant: str, limit: int, day: date) -> set[str]:
+    return set(work.compactor.values(work.parts(day, limit), "visitor_id", meant))
+
+
+def _erase_torn(work: PartWork, values: Sequence[str], *, dry_run: bool) -> list[str]:
     """Remove what recovery kept aside of the log, where it names the person; returns the names.
 
     Those bytes were never acknowledged, or are damaged: they cannot be told apart row by row.
     """
-    needles = [json_text(value) for value in spellings(person.value)]
+    needles = [json_text(one) for value in values for one in spellings(value)]
     found = []
     for path in sorted((work.directory / layout.WAL).glob("torn-*")):
         data = work.files.read(path)

@@ -194,6 +194,15 @@ def list_date(events: Path, day: date) -> list[Part]:
     return live_parts(part for part in found if part is not None)
 
 
+def dead_parts(events: Path, day: date) -> list[Part]:
+    """Parts of one date that others cover."""
+    folder = events / partition_name(day)
+    found = (maybe_part(f"{folder.name}/{path.name}") for path in folder.glob("part-*.parquet"))
+    parts = [part for part in found if part is not None]
+    live = set(live_parts(parts))
+    return [part for part in parts if part not in live]
+
+
 def list_segments(wal: Path) -> list[int]:
     """Numbers of the segments found in `wal`, ascending."""
     found = (maybe_segment(p.name) for p in wal.iterdir()) if wal.is_dir() else ()

@@ -16,8 +16,7 @@ import msgspec
 
 from storage import layout, retention
 from storage.datefolders import DateFolders
-from storage.errors import StorageError
-from storage.partwork import Joined, PartWork
+from storage.partwork import Joined, PartWork, on_each
 from storage.retention import Expired, Retention
 from storage.upkeep import Job, PartThread
 
@@ -79,6 +78,11 @@ class PartKeeper:
         """Give up what is under way; parts stay as they were."""
         self._thread.finish()
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether work still goes on."""
+        return self._thread.is_alive()
+
     def join(self, timeout_s: float) -> None:
         """Wait until the work has ended."""
         self._thread.join(timeout_s)
@@ -115,19 +119,18 @@ class PartKeeper:
         future = self._thread.submit(look)
         future.add_done_callback(partial(self._call_soon, self._looked))
 
-    def compact(self, work: PartWork, limit: int) -> list[Joined]:
+    def compact(self, work: PartWork, limit: int) -> tuple[list[Joined], dict[date, str]]:
         """Join all that can be joined, as if every date were closed; on the thread.
 
-        Raises as `PartWork.join`.
+        Returns what was done, and why dates could not be worked on. Raises `Interrupted`.
         """
-        joined = (
-            work.join(day, is_open=False, limit=limit, parts_min=self._parts_min)
-            for day in work.dates()
-        )
-        return [one for one in joined if one is not None]
+        join = partial(work.join, is_open=False, limit=limit, parts_min=self._parts_min)
+        return on_each(work.dates(), join)
 
-    def expire(self, work: PartWork, today: date, limit: int, *, dry_run: bool) -> list[Expired]:
-        """Apply retention now; on the thread. Raises as `retention.expire`."""
+    def expire(
+        self, work: PartWork, today: date, limit: int, *, dry_run: bool
+    ) -> tuple[list[Expired], dict[date, str]]:
+        """Apply retention now; on the thread. Returns and raises as `compact`."""
         return retention.expire(work, self._retention, today, limit, dry_run=dry_run)
 
     def _look(
@@ -135,30 +138,22 @@ class PartKeeper:
     ) -> Looked:
         looked = Looked()
         if expires:
-            try:
-                looked.expired = retention.expire(
-                    work,
-                    self._retention,
-                    today,
-                    limit,
-                    is_stopping=lambda: self._thread.is_stopping,
-                )
-            except (StorageError, OSError) as error:
-                looked.failures[_RETENTION] = f"retention: {error}"
+            looked.expired, failed = self.expire(work, today, limit, dry_run=False)
+            if failed:
+                looked.failures[_RETENTION] = "; ".join(failed.values())
             past = retention.past(work, self._retention, today)
             if any(work.is_behind(day, limit) for day in past):
                 looked.behind.add(_RETENTION)
-        for day in work.dates():
-            if (changed is not None and day not in changed) or self._thread.is_stopping:
-                continue
-            try:
-                one = work.join(day, is_open=day >= today, limit=limit, parts_min=self._parts_min)
-            except (StorageError, OSError) as error:
-                looked.failures[day] = str(error)
-            else:
-                looked.joined += [one] if one else []
+
+        def join(day: date) -> Joined | None:
             if work.is_behind(day, limit):
                 looked.behind.add(day)
+            is_open = day >= today
+            return work.join(day, is_open=is_open, limit=limit, parts_min=self._parts_min)
+
+        days = [day for day in work.dates() if changed is None or day in changed]
+        looked.joined, failed = on_each(days, join)
+        looked.failures |= failed
         return looked
 
     def _looked(self, future: "Future[Looked]") -> None:

@@ -14,19 +14,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
 from storage import joining, layout, partlayout, removals
 from storage.compactor import Compactor
 from storage.datefolders import DateFolders
-from storage.errors import DiskFull
+from storage.errors import CompactionFailed, DiskFull, Interrupted, StorageError
 from storage.files import Files
 from storage.joining import Sized
 from storage.layout import Part
 from storage.removals import Reason, Rows
 
+_T = TypeVar("_T")
 # Called with what is done, of how much, and a word on it.
 Tell = Callable[[int, int, str], None]
 # Sorting needs room for rows as they are in memory, about so many times their size in Parquet.
@@ -54,6 +55,35 @@ class Cut(msgspec.Struct, frozen=True):
     part: Part
     rows: int
     of: list[Rows]
+
+
+def on_each(
+    days: Sequence[date], work: Callable[[date], _T | None], tell: Tell = tell_nobody
+) -> tuple[list[_T], dict[date, str]]:
+    """What `work` gives for each date, without None; and why it could not be done for others.
+
+    Raises `Interrupted` at once.
+    """
+    done: list[_T] = []
+    failures: dict[date, str] = {}
+    for index, day in enumerate(days):
+        tell(index, len(days), str(day))
+        try:
+            one = work(day)
+        except Interrupted:
+            raise
+        except (StorageError, OSError) as error:
+            failures[day] = str(error)
+        else:
+            done += [] if one is None else [one]
+    return done, failures
+
+
+def raise_for(failures: Mapping[date, str]) -> None:
+    """Raise `CompactionFailed` if there is any; for work whose other dates are done."""
+    if failures:
+        told = "; ".join(f"{day}: {reason}" for day, reason in sorted(failures.items()))
+        raise CompactionFailed(f"{len(failures)} date(s) could not be worked on: {told}")
 
 
 class PartWork:
@@ -87,11 +117,9 @@ class PartWork:
         """Whether `day` has parts above `limit`."""
         return any(part.last > limit for part in layout.list_date(self._folders.events, day))
 
-    def holds_only(self, day: date, limit: int) -> bool:
-        """Whether the folder of `day` has nothing but live parts up to `limit`."""
-        known = {part.file_name for part in self.parts(day, limit)}
-        folder = self._folders.events / layout.partition_name(day)
-        return all(path.name in known for path in folder.iterdir())
+    def rows(self, parts: Sequence[Part]) -> int:
+        """How many rows `parts` have. Raises `StorageError`."""
+        return self.compactor.rows([self._folders.path(part) for part in parts])
 
     # --- joining
 
@@ -100,6 +128,7 @@ class PartWork:
 
         Raises `StorageError` or OSError, with the date as it was.
         """
+        self._folders.remove_dead(day)
         sized = [
             Sized(part, self._folders.path(part).stat().st_size) for part in self.parts(day, limit)
         ]
@@ -122,6 +151,7 @@ class PartWork:
                 paths = [self._folders.path(one.part) for one in group]
                 rows += self.compactor.join(paths, output)
             bytes_after = sum(path.stat().st_size for path, _ in new)
+            removals.forget(self.directory, self.files, day)
             self._folders.replace(day, [one.part for one in gone], new)
         return Joined(
             date=day,
@@ -149,21 +179,12 @@ class PartWork:
 
     # --- removing rows
 
-    def matching(
-        self, condition: str, days: Sequence[date], limit: int, tell: Tell = tell_nobody
-    ) -> Iterator[tuple[date, list[Cut]]]:
-        """Per date, the parts with rows that meet `condition`, an SQL expression; no others.
+    def matching(self, condition: str, day: date, limit: int) -> list[Cut]:
+        """The parts of `day` with rows that meet `condition`, an SQL expression; no others.
 
-        Raises `StorageError`.
+        Raises `StorageError` or OSError.
         """
-        for index, day in enumerate(days):
-            tell(index, len(days), f"reading {day}")
-            found = self._found(day, condition, limit)
-            if found:
-                yield day, found
-        tell(len(days), len(days), "read")
-
-    def _found(self, day: date, condition: str, limit: int) -> list[Cut]:
+        self._folders.remove_dead(day)
         counts = self.compactor.count(self.parts(day, limit), condition)
         return [Cut(part, sum(one.rows for one in of), of) for part, of in sorted(counts.items())]
 
@@ -182,10 +203,14 @@ class PartWork:
             self._note(day, reason, {cut.part: cut.of for cut in cuts})
             self._folders.replace(day, [cut.part for cut in cuts], new)
 
-    def retire(self, day: date, cuts: Sequence[Cut]) -> None:
-        """Remove all of `day`, whose rows `cuts` counts. Raises `StorageError` or OSError."""
+    def retire(self, day: date, cuts: Sequence[Cut], parts: Sequence[Part]) -> bool:
+        """Remove all of `day`, that is `parts`, whose rows are counted by `cuts`.
+
+        False, and nothing done, when its folder has something else in it. Raises `StorageError` or
+        OSError.
+        """
         self._note(day, "expired", {cut.part: cut.of for cut in cuts})
-        self._folders.retire(day)
+        return self._folders.retire(day, parts)
 
     def _note(self, day: date, reason: Reason, rows: Mapping[Part, list[Rows]]) -> None:
         removals.remember(self.directory, self.files, day, reason, rows)

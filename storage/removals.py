@@ -53,12 +53,25 @@ def remember(
 
     Raises OSError, or `StorageError` when the file there cannot be read.
     """
-    path = directory / layout.REMOVED / f"{day.isoformat()}.json"
-    entries = _read(path, files)
+    path = _path(directory, day)
+    entries = _saying(_read(path, files), directory, day)
     for part, counts in rows.items():
         entries[part.file_name] = _Entry(reason, counts)
     files.make_folder(path.parent)
     files.replace(path, _encoder.encode(entries))
+
+
+def forget(directory: Path, files: Files, day: date) -> None:
+    """Take back notes of rows of `day` that were not removed after all; lasting on success.
+
+    To be done before a part goes for another reason: its note would begin to count. Raises as
+    `remember`.
+    """
+    path = _path(directory, day)
+    entries = _read(path, files)
+    saying = _saying(entries, directory, day)
+    if len(saying) < len(entries):
+        files.replace(path, _encoder.encode(saying))
 
 
 def removed_rows(directory: Path, files: Files) -> list[Removed]:
@@ -66,11 +79,19 @@ def removed_rows(directory: Path, files: Files) -> list[Removed]:
     folder = directory / layout.REMOVED
     found = []
     for path in sorted(folder.glob("*.json")) if folder.is_dir() else ():
-        partition = directory / layout.EVENTS / f"date={path.stem}"
-        for name, entry in _read(path, files).items():
-            if not (partition / name).exists():
-                found += [Removed(rows, entry.reason) for rows in entry.rows]
+        entries = _saying(_read(path, files), directory, date.fromisoformat(path.stem))
+        found += [Removed(rows, entry.reason) for entry in entries.values() for rows in entry.rows]
     return found
+
+
+def _path(directory: Path, day: date) -> Path:
+    return directory / layout.REMOVED / f"{day.isoformat()}.json"
+
+
+def _saying(entries: dict[str, _Entry], directory: Path, day: date) -> dict[str, _Entry]:
+    """The notes that count: those whose part is gone."""
+    folder = directory / layout.EVENTS / layout.partition_name(day)
+    return {name: entry for name, entry in entries.items() if not (folder / name).exists()}
 
 
 def _read(path: Path, files: Files) -> dict[str, _Entry]:

@@ -5,13 +5,13 @@ today. So each row is kept for at least `days` times 24 hours, and at most one d
 at least one day, no row goes while its key may still be asked for.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 
 import msgspec
 
 from storage import parquet
-from storage.partwork import Cut, PartWork, Tell, tell_nobody
+from storage.partwork import PartWork, Tell, on_each, tell_nobody
 
 
 class Retention(msgspec.Struct, frozen=True):
@@ -54,54 +54,54 @@ def expire(
     *,
     dry_run: bool = False,
     tell: Tell = tell_nobody,
-    is_stopping: Callable[[], bool] = lambda: False,
-) -> list[Expired]:
+) -> tuple[list[Expired], dict[date, str]]:
     """Remove the rows that are not kept any longer; with `dry_run` only say which.
 
-    Raises `StorageError` or OSError; what was removed before is gone, a repeat does the rest.
+    Returns what was done, and why dates could not be worked on; a repeat does the rest. Raises
+    `Interrupted`.
     """
-    days = past(work, retention, today)
-    done = []
-    for day, found in work.matching("true", days, limit, tell):
-        if is_stopping():
-            break
-        one = _expire_date(work, retention, today, day, found, limit=limit, dry_run=dry_run)
-        if one is not None:
-            done.append(one)
-    return done
+    expiry = _Expiry(work, retention, today, limit, dry_run=dry_run)
+    return on_each(past(work, retention, today), expiry.of_date, tell)
 
 
-def _expire_date(
-    work: PartWork,
-    retention: Retention,
-    today: date,
-    day: date,
-    found: Sequence[Cut],
-    *,
-    limit: int,
-    dry_run: bool,
-) -> Expired | None:
-    age = (today - day).days
-    present = {rows.site for cut in found for rows in cut.of}
-    over = {site for site in present if 0 < retention.of(site) < age}
-    if not over:
-        return None
-    is_whole = over == present and work.holds_only(day, limit)
-    cuts = [
-        Cut(cut.part, sum(rows.rows for rows in of), of)
-        for cut in found
-        if (of := [rows for rows in cut.of if rows.site in over])
-    ]
-    if not dry_run:
-        if is_whole:
-            work.retire(day, cuts)
-        else:
-            named = ", ".join(parquet.quote(site) for site in sorted(over))
-            work.cut(day, cuts, f"coalesce(site_id, '') IN ({named})", "expired")
-    return Expired(
-        date=day,
-        rows=sum(cut.rows for cut in cuts),
-        parts=len(cuts),
-        is_whole=is_whole,
-        sites=tuple(sorted(over)),
-    )
+class _Expiry:
+    """One pass over the dates."""
+
+    def __init__(
+        self, work: PartWork, retention: Retention, today: date, limit: int, *, dry_run: bool
+    ) -> None:
+        self._work = work
+        self._retention = retention
+        self._today = today
+        self._limit = limit
+        self._is_dry_run = dry_run
+
+    def of_date(self, day: date) -> Expired | None:
+        """Remove what is due of `day`; None when nothing is."""
+        condition = self._condition((self._today - day).days)
+        parts = self._work.parts(day, self._limit)
+        cuts = self._work.matching(condition, day, self._limit)
+        rows = sum(cut.rows for cut in cuts)
+        is_whole = rows == self._work.rows(parts)
+        if not cuts and not is_whole:
+            return None
+        if not self._is_dry_run and not (is_whole and self._work.retire(day, cuts, parts)):
+            is_whole = False
+            if not cuts:
+                return None
+            self._work.cut(day, cuts, condition, "expired")
+        sites = sorted({one.site for cut in cuts for one in cut.of})
+        return Expired(day, rows, len(parts) if is_whole else len(cuts), is_whole, tuple(sites))
+
+    def _condition(self, age: int) -> str:
+        """What is true, in SQL, for rows of a date so many days old that are kept no longer."""
+        sites = self._retention.sites
+        over = [site for site, days in sites.items() if 0 < days < age]
+        kept = [site for site in sites if site not in over]
+        if 0 < self._retention.days < age:
+            return f"site_id IS NULL OR site_id NOT IN ({_listed(kept)})" if kept else "true"
+        return f"site_id IN ({_listed(over)})" if over else "false"
+
+
+def _listed(sites: Sequence[str]) -> str:
+    return ", ".join(parquet.quote(site) for site in sorted(sites))

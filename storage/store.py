@@ -10,10 +10,7 @@ import logging
 import os
 from collections.abc import Awaitable, Callable
 from datetime import date
-from pathlib import Path
-from typing import Final, Literal, TypeVar
-
-import msgspec
+from typing import Final, TypeVar
 
 from storage import keyrecovery, layout, opening, recovery
 from storage.commit import Commit, GroupCommit, OnDone
@@ -27,7 +24,7 @@ from storage.keytasks import KeyFiles, Task
 from storage.layout import Part
 from storage.partkeeper import PartKeeper
 from storage.partwork import PartWork
-from storage.retention import Retention
+from storage.settings import Settings
 from storage.upkeep import FlushThread, KeyThread
 from storage.wal import Sealed, Wal
 
@@ -37,22 +34,6 @@ _STEP_TIMEOUT_S: Final = 5.0
 _FLUSHED_POLL_S: Final = 0.02
 _T = TypeVar("_T")
 _DAY_US: Final = 24 * 3600 * 1_000_000
-
-
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What the engine must know; see docs/CONFIG.md, section storage."""
-
-    directory: Path
-    durability: Literal["sync", "os"] = "sync"
-    publish_interval_ms: int = 5_000
-    segment_bytes_max: int = 67_108_864
-    queue_bytes_max: int = 67_108_864
-    disk_free_bytes_min: int = 0
-    keys_max: int = 1_000_000_000
-    join_parts_min: int = 100
-    retention: Retention = Retention()
-    # Whether joining and retention are done by themselves, and not only when asked for.
-    tends_parts: bool = True
 
 
 class Store:
@@ -81,6 +62,7 @@ class Store:
         )
         self._open_since_s: float | None = None
         self._owed_us: int | None = None  # when a tick met the log being written
+        self._seal_wanted: list[asyncio.Future[int]] = []
         self._waiting: dict[int, Sealed] = {}  # sealed, not yet in a part
         self.keys = KeyIndex(keys_max=settings.keys_max)
         self._key_disk = KeyFiles(
@@ -243,6 +225,7 @@ class Store:
             self._look_after(now_us)
 
     def _between_groups(self) -> None:
+        self._serve_seals()
         if self._owed_us is not None:
             self._look_after(self._owed_us)
 
@@ -275,19 +258,29 @@ class Store:
 
         Raises `Closed` when the store closes first, and after a failed sync.
         """
-        while self._commit.is_writing:  # noqa: ASYNC110  a thread's business, and soon over
+        sealed: asyncio.Future[int] = self._loop.create_future()
+        self._seal_wanted.append(sealed)
+        if not self._commit.is_writing:
+            self._serve_seals()
+        while not sealed.done() or self.settled < sealed.result():
+            if self.health.is_over:
+                raise Closed("a sync has failed: only a new start can tell what is on disk")
+            if self.is_closing:
+                raise Closed("the collector is stopping")
             await asyncio.sleep(_FLUSHED_POLL_S)
-        if self.health.is_over:
-            raise Closed("a sync has failed: only a new start can tell what is on disk")
+        return sealed.result()
+
+    def _serve_seals(self) -> None:
+        """Seal for those who asked; only while nothing is being written."""
+        wanted, self._seal_wanted = self._seal_wanted, []
+        if not wanted or self.health.is_over:
+            return
         self._wal.seal()
         self._open_since_s = None
         self._take_sealed()
-        number = self._wal.complete
-        while self.settled < number:
-            if self.is_closing or self.health.is_over:
-                raise Closed("the collector is stopping")
-            await asyncio.sleep(_FLUSHED_POLL_S)
-        return number
+        for sealed in wanted:
+            if not sealed.done():
+                sealed.set_result(self._wal.complete)
 
     async def on_parts(self, job: Callable[[PartWork], _T]) -> _T:
         """Run `job` on the thread that works on published parts; raises what it raises."""
@@ -329,6 +322,10 @@ class Store:
             await asyncio.to_thread(self._write_keys)
         if last is not None:
             await last()
+        if self.part_keeper.is_alive:
+            # It may be in the middle of an exchange: nobody may clean up before it has ended.
+            _log.warning("the folder stays locked until this process ends: work on parts goes on")
+            return
         os.close(self._lock)
 
     def _write_keys(self) -> None:

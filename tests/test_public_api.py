@@ -18,6 +18,7 @@ SURFACE = {
         "asidereader",
         "byhand",
         "census",
+        "erasure",
         "export",
         "find",
         "inspect",

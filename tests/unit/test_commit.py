@@ -189,3 +189,24 @@ def test_close_decides_what_is_enqueued() -> None:
             commit.submit(b"y", 1, TODAY, lambda _ok: None)
 
     _run(play)
+
+
+def test_who_gives_up_waiting_takes_nobody_along() -> None:
+    """A task that is cancelled while its lines are written: the group is decided for all others."""
+
+    async def play(_wal: FakeWal, commit: GroupCommit, _: list[StorageError]) -> None:
+        settled: list[object] = []
+
+        async def wait() -> object:
+            return await commit.submit(b"x", 1, TODAY, settled.append)
+
+        tasks = [asyncio.ensure_future(wait()) for _ in range(3)]
+        await asyncio.sleep(0)
+        tasks[1].cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [results[0], results[2]] == [Receipt(1)] * 2
+        assert isinstance(results[1], asyncio.CancelledError)
+        assert settled == [Receipt(1)] * 3
+        assert await commit.submit(b"y", 1, TODAY, settled.append) == Receipt(2)
+
+    _run(play)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from storage import Files, Person, erasure, layout, recovery, removed_rows
+from storage import Files, Person, StorageError, erasure, layout, recovery, removed_rows
 from storage.layout import Part
 from tests.support.disk import io_error
 from tests.support.parts import NO_LIMIT, Parts
@@ -137,7 +137,7 @@ def test_interrupted_and_repeated(parts: Parts, operation: str) -> None:
     every = parts.numbers()
     seen = iter([None, io_error()])
     parts.files.fail = lambda _n, name: next(seen, None) if name == operation else None
-    with pytest.raises(OSError, match="error"):
+    with pytest.raises(StorageError, match="error"):
         _erase(parts, "visitor", _UUID)
     parts.files.fail = lambda _n, _name: None
     assert set(parts.numbers()) <= set(every)
@@ -154,7 +154,7 @@ def test_a_crash_between_two_revisions_is_mended(parts: Parts) -> None:
     parts.files.fail = lambda _n, name: (
         io_error() if name == "remove" and parts.listed(_DAYS[0])[0].revision else None
     )
-    with pytest.raises(OSError, match="error"):
+    with pytest.raises(StorageError, match="error"):
         _erase(parts, "visitor", _UUID)
     parts.files.fail = lambda _n, _name: None
     revised = Part(_DAYS[0], 1, 1, 1)
@@ -163,6 +163,42 @@ def test_a_crash_between_two_revisions_is_mended(parts: Parts) -> None:
     assert revised in layout.live_parts(found)
     assert Part(_DAYS[0], 1, 1) not in layout.live_parts(found)
     assert recovery.RemovePart(Part(_DAYS[0], 1, 1)) in recovery.plan([], found)
+    # A repeat does not say "nothing left" as long as a plain glob still sees the rows.
+    _erase(parts, "visitor", _UUID)
+    assert Part(_DAYS[0], 1, 1) not in layout.list_parts(parts.folders.events)
+    count = "SELECT count(*) FROM {{events}} WHERE visitor_id = '{}'"
+    assert parts.query(count.format(_UUID)) == [(4,)]
+
+
+def test_a_folder_in_doubt_is_removed_before_an_erasure_is_done(parts: Parts) -> None:
+    """The names of an exchange could not be forced to disk: the old rows go as soon as they are."""
+    failures = iter([io_error()])
+    parts.files.fail = lambda _n, name: next(failures, None) if name == "exchange_sync" else None
+    with pytest.raises(StorageError, match="error"):
+        _erase(parts, "visitor", _UUID)
+    parts.files.fail = lambda _n, name: io_error() if name == "sync_folder" else None
+    with pytest.raises(OSError, match="error"):
+        parts.work.clear()
+    parts.files.fail = lambda _n, _name: None
+    while parts.work.clear():
+        parts.now_s += 60
+    assert parts.temporaries() == []
+
+
+def test_rows_of_a_clock_that_was_ahead_go(parts: Parts) -> None:
+    """Which rows are meant is told by where they are, not by the time they claim."""
+    late = NOW_US + 3_600_000_000
+    parts.publish(_DAYS[1], 9, make_row(900, visitor_id=_UUID, received_time=late))
+    assert _erase(parts, "visitor", _UUID).rows == 9
+
+
+def test_a_damaged_file_is_told_and_the_rest_is_done(parts: Parts) -> None:
+    """Nobody may believe that a person is gone who is in a file that cannot be read."""
+    path = parts.folders.path(Part(_DAYS[0], 2, 2))
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(StorageError, match="part-000000000002"):
+        _erase(parts, "visitor", _UUID)
+    assert [part.revision for part in parts.listed(_DAYS[1])] == [1, 1]
 
 
 def test_remains_of_the_log_go_as_a_whole(parts: Parts) -> None:

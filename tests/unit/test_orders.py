@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -38,13 +40,14 @@ class Running:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.handlers = handlers or {"double": _double, "refuse": _refuse, "break": _break}
         self.lock = Files().lock(directory / layout.LOCK)
+        self.files = Files()
         self.seen: list[tuple[int, int, str]] = []
 
     def work(self, seconds: float = 0.05) -> None:
         """Let the desk do what it finds."""
 
         async def run() -> None:
-            desk = OrderDesk(self.folder, Files(), self.handlers)
+            desk = OrderDesk(self.folder, self.files, self.handlers)
             task = asyncio.ensure_future(desk.run())
             await asyncio.sleep(seconds)
             desk.stop()
@@ -98,24 +101,106 @@ def test_a_refusal_is_told(running: Running, command: str, said: str) -> None:
     assert list(running.folder.iterdir()) == []
 
 
-def test_progress_is_shown(tmp_path: Path) -> None:
+def test_progress_is_shown(running: Running) -> None:
     """What the handler tells reaches who waits."""
 
     async def slow(_arguments: Arguments, tell: Tell) -> Any:
         tell(1, 3, "reading")
-        await asyncio.sleep(0.6)
-        return None
+        await asyncio.sleep(0.7)
+        return "done"
 
-    made = Running(tmp_path, slow=slow)
+    running.handlers = {"slow": slow}
+    works = threading.Thread(target=running.work, args=(2.0,))
+
+    def wait(seconds: float) -> bool:
+        if not works.ident:
+            works.start()
+        time.sleep(seconds)
+        return False
+
+    assert running.give("slow", {}, wait=wait) == "done"
+    works.join()
+    assert (1, 3, "reading") in running.seen
+
+
+def test_an_order_that_was_withdrawn_is_given_up(running: Running) -> None:
+    """It keeps nobody waiting who comes after it."""
+    ended = []
+
+    async def endless(_arguments: Arguments, _tell: Tell) -> Any:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append(True)
+
+    running.handlers = {"endless": endless, "double": _double}
+    desk = threading.Thread(target=running.work, args=(3.0,))
+    looks = iter([False] * 8 + [True])
 
     def wait(_seconds: float) -> bool:
-        made.work(0.55)
-        return bool(made.seen)
+        if not desk.ident:
+            desk.start()
+        time.sleep(0.1)
+        return next(looks)
 
     with pytest.raises(OrderFailed, match="given up"):
-        made.give("slow", {}, wait=wait)
-    os.close(made.lock)
-    assert made.seen == [(1, 3, "reading")]
+        running.give("endless", {}, wait=wait)
+    assert running.give("double", {"n": 4}, wait=lambda s: bool(time.sleep(s))) == {"twice": 8}
+    desk.join()
+    assert ended == [True]
+    assert list(running.folder.iterdir()) == []
+
+
+def test_an_answer_waits_for_the_disk(running: Running) -> None:
+    """No room for the answer: the order stays, is not done twice, and is answered later."""
+    done = []
+
+    async def once(_arguments: Arguments, _tell: Tell) -> Any:
+        done.append(1)
+        return len(done)
+
+    class Full(Files):
+        left = 2
+
+        def replace(self, path: Path, data: bytes) -> None:
+            if path.name.endswith(".answer.json") and Full.left:
+                Full.left -= 1
+                raise OSError(28, "No space left on device")
+            super().replace(path, data)
+
+    running.handlers, running.files = {"once": once}, Full()
+    desk = threading.Thread(target=running.work, args=(3.0,))
+
+    def wait(seconds: float) -> bool:
+        if not desk.ident:
+            desk.start()
+        time.sleep(seconds)
+        return False
+
+    assert running.give("once", {}, wait=wait) == 1
+    desk.join()
+
+
+@pytest.mark.parametrize("damage", ["gone", "folder"])
+def test_the_desk_lives_on(running: Running, damage: str) -> None:
+    """Its folder is removed, or something odd lies in it: orders are served all the same."""
+    if damage == "gone":
+        running.folder.rmdir()
+    else:
+        (running.folder / "zz.order.json").mkdir()
+    running.work()
+    assert running.give("double", {"n": 1}) == {"twice": 2}
+
+
+def test_an_answer_nobody_takes_away_goes(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who asked was killed: what was answered may name a person, and does not stay."""
+    monkeypatch.setattr(orders, "_ANSWER_KEPT_S", 0.1)
+    order = {"command": "double", "arguments": {"n": 1}, "given_us": 1}
+    (running.folder / "5.order.json").write_bytes(msgspec.json.encode(order))
+    running.work(1.3)
+    assert list(running.folder.iterdir()) == []
 
 
 def test_an_order_outlives_a_crash(running: Running) -> None:
@@ -180,7 +265,7 @@ def test_somebody_was_quicker(tmp_path: Path) -> None:
 
 
 def test_a_collector_that_ended_is_noticed(tmp_path: Path) -> None:
-    """Nobody answers any more: the command ends and says what to do."""
+    """Nobody answers any more: the order is withdrawn, and done here."""
     made = Running(tmp_path)
 
     def wait(_seconds: float) -> bool:
@@ -189,8 +274,16 @@ def test_a_collector_that_ended_is_noticed(tmp_path: Path) -> None:
             made.lock = -1
         return False
 
-    with pytest.raises(OrderFailed, match="give the command again"):
-        made.give("double", {"n": 1}, wait=wait)
+    value = orders.give(
+        tmp_path,
+        "double",
+        {},
+        alone=lambda: "here",
+        watch=lambda *_: None,
+        wait=wait,
+        now_us=_NOW_US,
+    )
+    assert value == "here"
     assert list(made.folder.iterdir()) == []
 
 

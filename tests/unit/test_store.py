@@ -1,13 +1,15 @@
 """The engine as its users see it: open, submit, close, and what trouble does."""
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from storage import Corruption, Files, Locked, keyindex, layout
+from storage import Corruption, Files, Locked, Settings, Store, keyindex, layout
 from tests.support.disk import io_error, no_space
+from tests.support.rows import NOW_US, make_lines
 from tests.support.store import Harness
 
 
@@ -311,3 +313,37 @@ def test_nothing_is_sealed_by_hand_after_a_failed_sync(harness: Harness) -> None
     assert harness.fatal
     assert not harness.compact()
     assert harness.glob() == []
+
+
+def test_what_is_wanted_in_parts_does_not_wait_for_a_pause(tmp_path: Path) -> None:
+    """A slow disk under steady load is written to without a gap; between two groups is enough."""
+
+    class Slow(Files):
+        def sync(self, descriptor: int) -> None:
+            time.sleep(0.02)
+            super().sync(descriptor)
+
+    async def play() -> None:
+        store = Store.open(
+            Settings(directory=tmp_path / "data", publish_interval_ms=60_000),
+            Slow(),
+            now_us=NOW_US,
+            monotonic_s=time.monotonic,
+            on_fatal=lambda _error: None,
+        )
+        is_over = False
+
+        async def send(number: int) -> None:
+            while not is_over:
+                number += 10
+                lines = make_lines(number)
+                await store.submit(lines, 1, NOW_US, lambda _receipt: None)
+
+        senders = [asyncio.ensure_future(send(number)) for number in range(4)]
+        await asyncio.sleep(0.5)
+        assert await asyncio.wait_for(store.flushed(), 10) >= 1
+        is_over = True
+        await asyncio.gather(*senders)
+        await store.close(flush_timeout_s=10)
+
+    asyncio.run(play())
