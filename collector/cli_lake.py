@@ -11,7 +11,7 @@ import msgspec
 
 from collector.cli_shared import config_option, load, told_plainly
 from collector.config import Config
-from collector.lakeorders import Receipt
+from collector.lakeorders import ErasureReceipt
 from storage import Expired, Files, Joined, Lake, Person, Who
 
 _EXIT_LEFT: Final = 1
@@ -124,7 +124,7 @@ def erase(
     person = Person(site=site, who=who, value=value or "", linked=linked)
     arguments = {"person": msgspec.to_builtins(person), "dry_run": dry_run}
     with told_plainly():
-        receipt = msgspec.convert(order(config, "erase", arguments), Receipt)
+        receipt = msgspec.convert(order(config, "erase", arguments), ErasureReceipt)
         with Lake(config.storage.directory, Files()) as lake:
             left = lake.run(receipt.query).rows()[0][0]
     if is_json:
@@ -135,7 +135,7 @@ def erase(
         sys.exit(_EXIT_LEFT)
 
 
-def _show(receipt: Receipt, left: int) -> None:
+def _show(receipt: ErasureReceipt, left: int) -> None:
     would = "would be " if receipt.is_dry_run else ""
     for one in receipt.erased.files:
         click.echo(f"events/{one.part}: {one.rows} rows {would}removed")

@@ -15,7 +15,7 @@ from storage import Erased, Person, Store, byhand, erasure
 EraseAside = Callable[[Person, bool, Sequence[str]], Awaitable[Mapping[str, int]]]
 
 
-class Receipt(msgspec.Struct):
+class ErasureReceipt(msgspec.Struct):
     """What an erasure did: files and the rows removed from each, and how to see that none is left.
 
     `query` counts the rows that are left, in `collector query`; `until_us`: rows received later
@@ -55,7 +55,7 @@ class LakeOrders:
         )
 
     async def erase(self, arguments: Arguments, tell: Tell) -> Any:
-        """Remove a person; a `Receipt`."""
+        """Remove a person; a `ErasureReceipt`."""
         try:
             person = msgspec.convert(arguments["person"], Person)
         except (KeyError, msgspec.ValidationError) as error:
@@ -66,7 +66,7 @@ class LakeOrders:
         proven = erasure.condition(
             msgspec.structs.replace(person, until_us=until_us), erased.visitors
         )
-        return Receipt(
+        return ErasureReceipt(
             erased=erased,
             until_us=until_us,
             query=f"SELECT count(*) FROM events WHERE {proven}",  # noqa: S608

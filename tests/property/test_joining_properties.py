@@ -83,13 +83,14 @@ class _Model:
     def cut(self, visitor: int) -> None:
         condition = f"visitor_id = 'v{visitor}'"
         self.history.append({n for n in self.history[-1] if n % 3 != visitor})
-        for day, cuts in self.parts.work.matching(condition, self.parts.work.dates(), NO_LIMIT):
-            self.parts.work.cut(day, cuts, condition, "erased")
+        for day in self.parts.work.dates():
+            if cuts := self.parts.work.matching(condition, day, NO_LIMIT):
+                self.parts.work.cut(day, cuts, condition, "erased")
 
     def retire(self, day: date) -> None:
         self.history.append({n for n in self.history[-1] if self.rows[n][0] != day})
-        for one, cuts in list(self.parts.work.matching("true", [day], NO_LIMIT)):
-            self.parts.work.retire(one, cuts)
+        if cuts := self.parts.work.matching("true", day, NO_LIMIT):
+            assert self.parts.work.retire(day, cuts, self.parts.listed(day))
 
 
 # Where rows are written before they are added: no glob of the test looks there.
