@@ -3,7 +3,8 @@
 Kept is what was refused for being malformed (`Kind.keeps`), once its sender had shown that it may
 write to the site. Never kept: what was refused for privacy, credentials, origin, limits or by a
 fault of ours; what comes from a sender who objects to being tracked, or whose consent is not
-plainly given; what holds bytes that the protocol forbids to send. Addresses of clients are masked.
+plainly given; what holds bytes that the protocol forbids to send; what is no UTF-8 text, so that
+none of this can be found in it. Addresses of clients are masked.
 Of the head only what a replay needs is kept: no credential, no token, no address.
 
 Events wait in memory for the next write, at most a second, so that a crash may lose what its sender
@@ -25,6 +26,7 @@ from collector.adapters.contract import Endpoint, Request
 from collector.config import Site
 from collector.event import Outcome
 from collector.ids import uuid7
+from collector.masking import is_address
 from collector.privacy import gpc_sent
 from collector.refusal import Refusal, Violation
 from storage import Person, StorageError, aside
@@ -181,6 +183,9 @@ class Quarantine:
             beside = rawbody.members_of(request.body)
             items = rawbody.items_of(beside.get(shape.items, rawbody.NULL))
             envelope = rawbody.envelope(shape, beside)
+            if not rawbody.consents_beside(shape, request.body, beside):
+                self.withheld += len(refused)
+                return
         if len(items) != len(outcomes):
             return  # read in another way than the adapter did: nothing is sure
         for index, refusal in refused:
@@ -216,7 +221,10 @@ class Quarantine:
         what: tuple[bytes, rawbody.Members, str | None],
     ) -> _Candidate | None:
         (refusal, site), (raw, members, envelope) = why, what
-        if site.honour_gpc and gpc_sent(request.headers):
+        objects = gpc_sent(request.headers) and (site.honour_gpc or endpoint.shape.gpc_refuses)
+        event_id = rawbody.text_of(members, endpoint.shape.identity)
+        # One id for all whose address is masked would make them repeats of one another.
+        if objects or not rawbody.is_text(raw) or is_address(event_id):
             self.withheld += 1
             return None
         kept = aside.Kept(
@@ -233,7 +241,7 @@ class Quarantine:
             key_id=caller.key.name if caller.key else None,
             origin=caller.origin or None,
             headers=_headers(request),
-            event_id=rawbody.text_of(members, endpoint.shape.identity)[:_ID_CHARS_MAX] or None,
+            event_id=event_id[:_ID_CHARS_MAX] or None,
             envelope=envelope,
             raw=raw,
         )

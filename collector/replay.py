@@ -186,6 +186,8 @@ class Replay:
         if dry_run:
             return "valid"
         _mark(item, kept)
+        # What a protocol reports as an address was masked, and a mask is nobody's address.
+        item.client_address = None
         request.now_us = item.row.received_time = self._now_us()
         key = self._keys.get(kept.key_id or "")
         caller = Caller(head=Head(), address="", origin=kept.origin, key=key, site=site)
