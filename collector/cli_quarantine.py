@@ -11,7 +11,7 @@ import msgspec
 from collector import render
 from collector.cli_audit import time_text
 from collector.cli_lake import order
-from collector.cli_shared import config_option, load, told_plainly
+from collector.cli_shared import config_option, counted, load, told_plainly
 from collector.replay import Report
 from storage import aside, asidereader
 
@@ -120,17 +120,25 @@ def replay_kept(path: Path | None, dry_run: bool, is_json: bool, **chosen: tuple
     if is_json:
         click.echo(_encoder.encode(report))
     else:
-        would = "would be " if dry_run else ""
-        click.echo(
-            f"{report.seen} event(s): {report.accepted} {would}accepted, "
-            f"{report.duplicate} {would}duplicate, {report.removed} {would}removed for privacy"
-        )
+        click.echo(f"{counted(report.seen, 'event')}: {_told(report)}")
         for reason, count in sorted(report.stays.items()):
-            click.echo(f"  {count} stay: {reason}")
+            click.echo(f"  {count} {'stays' if count == 1 else 'stay'}: {reason}")
     for one in report.missing:
         click.echo(f"{render.shown(one)}: not in quarantine", err=True)
     if report.missing:
         sys.exit(_EXIT_NOT_FOUND)
+
+
+def _told(report: Report) -> str:
+    if report.dry_run:
+        return (
+            f"{report.would_pass} would pass the rules (repeats are not looked for), "
+            f"{report.removed} would be removed for privacy"
+        )
+    return (
+        f"{report.accepted} accepted, {report.duplicate} duplicate, "
+        f"{report.removed} removed for privacy"
+    )
 
 
 def _as_text(kept: aside.Kept) -> str:

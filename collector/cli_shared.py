@@ -32,6 +32,11 @@ def load(path: Path | None) -> Config:
         sys.exit(EXIT_FAULTY)
 
 
+def counted(count: int, noun: str) -> str:
+    """`1 event`, `2 events`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 @contextlib.contextmanager
 def told_plainly() -> Iterator[None]:
     """What went wrong with files or a query is one line, not a traceback."""

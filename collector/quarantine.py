@@ -14,7 +14,7 @@ together in memory. Event loop only; looking through bytes and writing them go t
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -62,7 +62,8 @@ class _Candidate(msgspec.Struct):
 class Quarantine:
     """Keeps refused events of each site, up to `bytes_max` (0: none), for `days` (0: for ever).
 
-    `mask` takes addresses of clients out of a body.
+    `site_days`: for how many days those of a site, where it differs. `mask` takes addresses of
+    clients out of a body.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Quarantine:
         mask: Mask,
         bytes_max: int,
         days: int,
+        site_days: Mapping[str, int],
         now_us: Callable[[], int],
         in_thread: Callable[..., Awaitable[Any]],
     ) -> None:
@@ -81,6 +83,7 @@ class Quarantine:
         self._mask = mask
         self._bytes_max = bytes_max
         self._days = days
+        self._site_days = site_days
         self._now_us = now_us
         self._in_thread = in_thread
         self._flushes: list[asyncio.Future[None]] = []
@@ -319,9 +322,15 @@ class Quarantine:
 
     async def _tidy(self) -> None:
         now_us = self._now_us()
-        if self._days and now_us - self._expired_us >= _EXPIRE_EVERY_US:
+        expires = self._days or any(self._site_days.values())
+        if expires and now_us - self._expired_us >= _EXPIRE_EVERY_US:
             self._expired_us = now_us
-            if await self._in_thread(self._aside.expire, now_us - self._days * _DAY_US):
+            borders = {
+                site: now_us - days * _DAY_US if days else 0
+                for site, days in self._site_days.items()
+            }
+            before_us = now_us - self._days * _DAY_US if self._days else 0
+            if await self._in_thread(self._aside.expire, before_us, borders):
                 self._is_stale = True
         if self._is_stale:
             self._is_stale = False
@@ -330,6 +339,11 @@ class Quarantine:
                 kept = candidate.kept
                 sizes[kept.site_id] = sizes.get(kept.site_id, 0) + aside.size_of(kept)
             self._used = sizes
+
+
+def shorter(days: int, others: int) -> int:
+    """The shorter of two times in days, of which 0 means for ever."""
+    return min(days, others) if days and others else days or others
 
 
 def violations_json(violations: tuple[Violation, ...]) -> msgspec.Raw | None:

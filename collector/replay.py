@@ -55,12 +55,14 @@ class Report(msgspec.Struct, kw_only=True):
 
     `accepted` and `duplicate` have left the quarantine, and so have those that are `removed` for
     privacy. `stays`: by the reason of now. `seen`: all of them. `missing`: ids that were asked for
-    and are not there.
+    and are not there. A `dry_run` counts in `would_pass` what the rules take: it does not look for
+    repeats, so that some of them may be duplicates.
     """
 
     seen: int = 0
     accepted: int = 0
     duplicate: int = 0
+    would_pass: int = 0
     removed: int = 0
     stays: dict[str, int] = {}
     missing: tuple[str, ...] = ()
@@ -144,7 +146,8 @@ class Replay:
             if isinstance(result, _Kept):
                 stays[result.why] += 1
             elif not isinstance(result, Refusal):
-                report.accepted += result in {Verdict.ACCEPTED, "valid"}
+                report.would_pass += result == "valid"
+                report.accepted += result is Verdict.ACCEPTED
                 report.duplicate += result is Verdict.DUPLICATE
                 gone.append(kept.id)
             elif result.kind.keeps:

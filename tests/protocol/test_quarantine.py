@@ -495,6 +495,46 @@ def test_croct_is_told_that_all_is_well_only_when_it_is_on_disk(tmp_path: Path) 
     run(play())
 
 
+@pytest.mark.parametrize(
+    ("quarantine", "lake", "site", "left"),
+    [
+        (30, 0, -1, {1, 10}),
+        (30, 0, 5, {1}),
+        (0, 0, 5, {1}),
+        (0, 0, 0, {1, 10, 40}),
+        (30, 5, -1, {1}),
+        (30, 5, 0, {1, 10}),
+        (30, 5, 60, {1, 10}),
+        (0, 5, 20, {1, 10}),
+    ],
+)
+def test_no_event_stays_longer_than_the_rows_of_its_site(
+    tmp_path: Path, quarantine: int, lake: int, site: int, left: set[int]
+) -> None:
+    """At most `quarantine_days`, and at most the retention that holds for the site."""
+    config = with_storage(example(tmp_path), quarantine_days=quarantine, retention_days=lake)
+    config = with_site(config, retention_days=site)
+
+    async def play() -> None:
+        async with running(tmp_path, config) as collector:
+            await _post(collector, "/server-events", b"{", SCANOVA_SERVER)
+            [one] = await kept(collector)
+            day_us = 24 * 3600 * 1_000_000
+            copies = [
+                msgspec.structs.replace(
+                    one, id=str(uuid.UUID(int=days)), time=one.time - days * day_us
+                )
+                for days in (1, 10, 40)
+            ]
+            collector.service._aside.settle([one.id])
+            collector.service._aside.add(copies)
+            collector.service._quarantine._expired_us = 0
+            await kept(collector)  # the write after which it is looked for
+            assert {uuid.UUID(one.id).int for one in await kept(collector)} == left
+
+    run(play())
+
+
 POISON = [
     b"",
     b"\x00",
