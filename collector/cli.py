@@ -13,7 +13,7 @@ from collector import demo as demonstration
 from collector.cli_audit import audit, show_receipt
 from collector.cli_export import export
 from collector.cli_quarantine import quarantine
-from collector.cli_shared import EXIT_FAULTY, config_option, load, told_plainly
+from collector.cli_shared import EXIT_FAULTY, config_option, data_directory, load, told_plainly
 from collector.config import Config
 from storage import Files, Lake, StorageError, inspect, layout, read_scans, recovery
 from storage import tail as log_tail
@@ -200,7 +200,7 @@ def recover(path: Path | None, cut_damaged: bool) -> None:
     are given up (their bytes stay in wal/torn-*), so look with `collector inspect-log` first.
     """
     files = Files()
-    directory = load(path).storage.directory
+    directory = data_directory(load(path))
     with told_plainly():
         lock = files.lock(directory / layout.LOCK)
         try:
