@@ -35,10 +35,12 @@ from storage.scans import ScansError, read_scans
 from storage.schema import COLUMNS, Column, Row, encode
 from storage.smallfiles import SmallFiles
 from storage.store import Settings, Store
+from storage.views import VIEWS
 from storage.wal import Sealed
 
 __all__ = [
     "COLUMNS",
+    "VIEWS",
     "Closed",
     "ColdKeys",
     "Column",
