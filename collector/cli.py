@@ -15,7 +15,7 @@ from collector.cli_export import export
 from collector.cli_quarantine import quarantine
 from collector.cli_shared import EXIT_FAULTY, config_option, data_directory, load, told_plainly
 from collector.config import Config
-from storage import VIEWS, Files, Lake, StorageError, inspect, layout, read_scans, recovery
+from storage import Files, Lake, StorageError, inspect, layout, read_scans, recovery, views
 from storage import tail as log_tail
 
 
@@ -86,7 +86,7 @@ def keys_new(
 
 
 @main.command(
-    epilog=f"Tables: events, and the views {', '.join(view.name for view in VIEWS)}; "
+    epilog=f"Tables: events, and the views {', '.join(view.name for view in views.VIEWS)}; "
     "docs/QUERYING.md tells what they mean."
 )
 @config_option

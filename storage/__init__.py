@@ -11,6 +11,7 @@ from storage import (
     layout,
     recovery,
     tail,
+    views,
 )
 from storage.commit import Commit, Receipt
 from storage.erasure import Erased, Person, Who
@@ -35,12 +36,10 @@ from storage.scans import ScansError, read_scans
 from storage.schema import COLUMNS, Column, Row, encode
 from storage.smallfiles import SmallFiles
 from storage.store import Settings, Store
-from storage.views import VIEWS
 from storage.wal import Sealed
 
 __all__ = [
     "COLUMNS",
-    "VIEWS",
     "Closed",
     "ColdKeys",
     "Column",
@@ -86,4 +85,5 @@ __all__ = [
     "recovery",
     "removed_rows",
     "tail",
+    "views",
 ]
