@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from collector.book import DayFile, hour_name, hour_of
+from collector.book import DayFile, hour_of, shown_hour
 
 Place = tuple[str, str, int]  # site, protocol, start of the hour in microseconds
 
@@ -40,16 +40,17 @@ class Found(msgspec.Struct, frozen=True):
 
 
 class Line(msgspec.Struct, kw_only=True):
-    """One site, protocol and hour.
+    """One site, protocol and hour, or day.
 
-    `stored`: rows, new ones and marked repeats; `duplicate`: not stored; `rows`: found on disk;
-    `not_counted`: found, but too new for the book. `difference`: events that are missing (positive)
-    or too many (negative) in one of the two equations; 0 when both hold.
+    `time`: where it begins, as `2026-11-26T16:00Z`; of a day its date. `stored`: rows, new ones and
+    marked repeats; `duplicate`: not stored; `rows`: found on disk; `not_counted`: found, but too
+    new for the book. `difference`: events that are missing (positive) or too many (negative) in one
+    of the two equations; 0 when both hold.
     """
 
     site: str
     protocol: str
-    hour: str
+    time: str
     received: int = 0
     stored: int = 0
     duplicate: int = 0
@@ -76,7 +77,7 @@ def reconcile(
         line = lines.get(place)
         if line is None:
             site, protocol, hour_us = place
-            line = lines[place] = Line(site=site, protocol=protocol, hour=hour_name(hour_us))
+            line = lines[place] = Line(site=site, protocol=protocol, time=shown_hour(hour_us))
         return line
 
     for day in days:
@@ -120,9 +121,9 @@ def by_day(lines: Sequence[Line]) -> list[Line]:
         if line.difference:
             shown.append(line)
             continue
-        place = (line.hour[:10], line.site, line.protocol)
+        place = (line.time[:10], line.site, line.protocol)
         if place not in days:
-            days[place] = Line(site=line.site, protocol=line.protocol, hour=line.hour[:10])
+            days[place] = Line(site=line.site, protocol=line.protocol, time=line.time[:10])
             shown.append(days[place])
         for name in NUMBERS:
             setattr(days[place], name, getattr(days[place], name) + getattr(line, name))
@@ -131,7 +132,7 @@ def by_day(lines: Sequence[Line]) -> list[Line]:
 
 def total(lines: Sequence[Line]) -> Line:
     """The sum of all lines; its difference adds up what is missing and what is too many alike."""
-    result = Line(site="total", protocol="", hour="")
+    result = Line(site="total", protocol="", time="")
     for name in NUMBERS:
         values = (getattr(line, name) for line in lines)
         setattr(result, name, sum(map(abs, values) if name == "difference" else values))

@@ -99,6 +99,11 @@ def hour_name(hour_us: int) -> str:
     return f"{datetime.fromtimestamp(hour_us // _SECOND_US, UTC):%Y-%m-%dT%H}:00:00Z"
 
 
+def shown_hour(hour_us: int) -> str:
+    """The same as people are shown it; these names sort as the hours do."""
+    return f"{datetime.fromtimestamp(hour_us // _SECOND_US, UTC):%Y-%m-%dT%H:%M}Z"
+
+
 def hour_of(name: str) -> int:
     """The start of the hour called `name` in microseconds; ValueError if it is no full hour."""
     found = datetime.fromisoformat(name)

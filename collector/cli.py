@@ -13,9 +13,9 @@ from collector import demo as demonstration
 from collector.cli_audit import audit, show_receipt
 from collector.cli_export import export
 from collector.cli_quarantine import quarantine
-from collector.cli_shared import EXIT_FAULTY, config_option, load, told_plainly
+from collector.cli_shared import EXIT_FAULTY, config_option, data_directory, load, told_plainly
 from collector.config import Config
-from storage import Files, Lake, StorageError, inspect, layout, read_scans, recovery
+from storage import Files, Lake, StorageError, inspect, layout, read_scans, recovery, views
 from storage import tail as log_tail
 
 
@@ -85,7 +85,10 @@ def keys_new(
     )
 
 
-@main.command()
+@main.command(
+    epilog=f"Tables: events, and the views {', '.join(view.name for view in views.VIEWS)}; "
+    "docs/QUERYING.md tells what they mean."
+)
 @config_option
 @click.argument("sql")
 @click.option(
@@ -104,9 +107,7 @@ def keys_new(
 def query(path: Path | None, sql: str, form: str, output: Path | None) -> None:
     """Run SQL over every acknowledged row: published files and the log's tail alike.
 
-    Works beside a running collector and takes no lock. Tables: events, and the views valid_events,
-    page_views, visitors, sessions, custom_events, identified_users, goal_completions,
-    payment_events, scan_conversions (docs/QUERYING.md).
+    Works beside a running collector and takes no lock.
     """
     if form == "parquet" and output is None:
         raise click.UsageError("--format parquet needs --output")
@@ -200,7 +201,7 @@ def recover(path: Path | None, cut_damaged: bool) -> None:
     are given up (their bytes stay in wal/torn-*), so look with `collector inspect-log` first.
     """
     files = Files()
-    directory = load(path).storage.directory
+    directory = data_directory(load(path))
     with told_plainly():
         lock = files.lock(directory / layout.LOCK)
         try:

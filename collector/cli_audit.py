@@ -13,7 +13,16 @@ import msgspec
 from collector import audit as auditing
 from collector import auditor, receipt, render
 from collector.audit import Line
-from collector.cli_shared import config_option, load, told_plainly
+from collector.book import hour_of
+from collector.cli_shared import (
+    config_option,
+    counted,
+    end_us,
+    load,
+    time_us,
+    told_plainly,
+    warn_of_unknown_sites,
+)
 from storage import Files, aside, find
 
 _EXIT_DIFFERENCE: Final = 1
@@ -42,23 +51,23 @@ class _Lines:
             yield [msgspec.structs.astuple(line) for line in self._lines]
 
 
-def _hours(day: datetime | None, otherwise: str, *, is_end: bool = False) -> str:
-    """The name of an hour to compare with: names of hours sort as the hours do."""
-    if day is None:
-        return otherwise
-    if is_end and day.time() == datetime.min.time():
-        day += timedelta(days=1)
-    return f"{day:%Y-%m-%dT%H:%M:%SZ}"
-
-
-_time_option: Final = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"])
-
-
 @click.command()
 @config_option
 @click.option("--site", help="Only events of this site (`unknown`: of none that was named).")
-@click.option("--since", type=_time_option, help="Only hours that begin then or later (UTC).")
-@click.option("--until", type=_time_option, help="Only hours that begin before; a date counts.")
+@click.option(
+    "--since",
+    "since_us",
+    callback=time_us,
+    metavar="TIME",
+    help="ISO 8601 date or time: only hours that begin then or later.",
+)
+@click.option(
+    "--until",
+    "until_us",
+    callback=end_us,
+    metavar="TIME",
+    help="The same: only hours that begin before; of a date, or on it.",
+)
 @click.option("--all", "shows_all", is_flag=True, help="Every hour, not only days and faults.")
 @click.option(
     "--format", "form", type=click.Choice(render.FORMATS), default="table", show_default=True
@@ -66,8 +75,8 @@ _time_option: Final = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H
 def audit(
     path: Path | None,
     site: str | None,
-    since: datetime | None,
-    until: datetime | None,
+    since_us: int | None,
+    until_us: int | None,
     shows_all: bool,
     form: Literal["table", "csv", "json"],
 ) -> None:
@@ -77,18 +86,27 @@ def audit(
     stored = rows + erased + expired. Shown are sums per day, and every hour with a difference.
     Rows that are too new to be compared are shown as not_counted. Works beside a running collector.
     """
-    directory = load(path).storage.directory
+    config = load(path)
     with told_plainly():
-        start = date.min if since is None else since.date()
+        start = date.min if since_us is None else date.fromisoformat(time_text(since_us)[:10])
+        directory = config.storage.directory
         lines = auditor.examine(directory, Files(), wait=threading.Event().wait, since=start)
-    first, end = _hours(since, ""), _hours(until, "~", is_end=True)
-    chosen = [line for line in lines if first <= line.hour < end and site in {None, line.site}]
+    if site not in {None, "unknown"}:
+        here = {line.site for line in lines}
+        warn_of_unknown_sites(config, [site or ""], here.__contains__)
+    chosen = [
+        line
+        for line in lines
+        if site in {None, line.site}
+        and (since_us is None or hour_of(line.time) >= since_us)
+        and (until_us is None or hour_of(line.time) < until_us)
+    ]
     total = auditing.total(chosen)
     shown = chosen if shows_all else auditing.by_day(chosen)
     rows = _Lines([*shown, total] if form == "table" else shown)
     render.write(rows, form, sys.stdout.buffer)
     if total.difference:
-        click.echo(f"{total.difference} event(s) unaccounted for", err=True)
+        click.echo(f"{counted(total.difference, 'event')} unaccounted for", err=True)
         sys.exit(_EXIT_DIFFERENCE)
 
 
@@ -138,14 +156,14 @@ def _as_text(found: receipt.Receipt) -> str:
         what = "marked repeat" if row.is_duplicate else "row"
         lines += [
             f"  {what} {row.row} of {row.file}",
-            f"    event_id      {row.event_id}",
-            f"    site          {row.site_id}, {row.protocol}, {row.source}",
-            f"    event         {render.shown(' '.join(filter(None, _kinds(row))))}",
-            f"    event_time    {time_text(row.event_time)}",
-            f"    received_time {time_text(row.received_time)}",
+            f"    event_id        {row.event_id}",
+            f"    site            {row.site_id}, {row.protocol}, {row.source}",
+            f"    event           {render.shown(' '.join(filter(None, _kinds(row))))}",
+            f"    event_time      {time_text(row.event_time)}",
+            f"    received_time   {time_text(row.received_time)}",
         ]
         lines += [
-            f"    {name:13} {render.shown(value)}"
+            f"    {name:15} {render.shown(value)}"
             for name, value in (
                 ("key_id", row.key_id),
                 ("idempotency_key", row.idempotency_key),
@@ -156,10 +174,10 @@ def _as_text(found: receipt.Receipt) -> str:
         ]
     for kept in found.quarantine:
         lines += [
-            f"  in quarantine {kept.id}",
-            f"    site          {kept.site_id}, {kept.protocol}, {kept.endpoint}",
-            f"    received      {time_text(kept.time)}",
-            f"    reason        {kept.reason}: {render.shown(kept.message)}",
+            f"  in quarantine   {kept.id}",
+            f"    site            {kept.site_id}, {kept.protocol}, {kept.endpoint}",
+            f"    received        {time_text(kept.time)}",
+            f"    reason          {kept.reason}: {render.shown(kept.message)}",
         ]
     return "\n".join(lines)
 

@@ -3,40 +3,21 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
 import click
 
-from collector.cli_shared import config_option, load, told_plainly
+from collector.cli_shared import config_option, load, time_us, told_plainly, warn_of_unknown_sites
 from storage import Files, Lake
 from storage import export as exports
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
 _FORMATS: Final = ("csv", "jsonl", "parquet")
 _BY: Final[dict[str, Literal["event_time", "received_time"]]] = {
     "event": "event_time",
     "received": "received_time",
 }
-
-
-def _time(_context: click.Context, _option: click.Parameter, value: str | None) -> int | None:
-    """An ISO 8601 date or time as microseconds since the epoch.
-
-    A date is its midnight; without an offset UTC is meant.
-    """
-    if value is None:
-        return None
-    try:
-        found = datetime.fromisoformat(value)
-    except ValueError as error:
-        raise click.BadParameter(
-            f"{value!r} is no ISO 8601 date or time such as 2026-11-21 or "
-            f"2026-11-21T10:00:00Z: {error}"
-        ) from None
-    return ((found if found.tzinfo else found.replace(tzinfo=UTC)) - _EPOCH) // _MICROSECOND
 
 
 @click.command()
@@ -51,9 +32,9 @@ def _time(_context: click.Context, _option: click.Parameter, value: str | None) 
 )
 @click.option("--site", "sites", multiple=True, help="Only rows of this site; may be repeated.")
 @click.option(
-    "--from", "since_us", callback=_time, metavar="TIME", help="ISO 8601 date or time, included."
+    "--from", "since_us", callback=time_us, metavar="TIME", help="ISO 8601 date or time, included."
 )
-@click.option("--to", "until_us", callback=_time, metavar="TIME", help="The same, excluded.")
+@click.option("--to", "until_us", callback=time_us, metavar="TIME", help="The same, excluded.")
 @click.option(
     "--by",
     type=click.Choice(list(_BY)),
@@ -115,11 +96,13 @@ def export(
     named = None if output == Path("-") else output
     if form == "parquet" and named is None and folder is None:
         raise click.UsageError("--format parquet needs --output FILE or --output-directory")
-    directory = load(path).storage.directory
+    config = load(path)
+    directory = config.storage.directory
     with told_plainly():
         exports.check(selection)
         _refuse_inside(directory, named or folder)
         with Lake(directory, Files()) as lake, _progress() as tell:
+            warn_of_unknown_sites(config, sites, partial(_has_rows, lake))
             if folder is not None:
                 rows = exports.to_folder(lake, Files(), selection, form, folder, tell)
             elif named is not None:
@@ -128,6 +111,11 @@ def export(
                 out = sys.stdout.buffer
                 rows = exports.to_stream(lake, Files(), selection, form, out, tell)
     click.echo(f"{rows:,} rows", err=True)
+
+
+def _has_rows(lake: Lake, site: str) -> bool:
+    quoted = site.replace("'", "''")
+    return bool(lake.run(f"SELECT 1 FROM events WHERE site_id = '{quoted}' LIMIT 1").rows())  # noqa: S608
 
 
 def _refuse_inside(directory: Path, output: Path | None) -> None:

@@ -1,7 +1,6 @@
 """`collector quarantine`: look at refused events that were kept, and try them again."""
 
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Literal
 
@@ -11,7 +10,17 @@ import msgspec
 from collector import render
 from collector.cli_audit import time_text
 from collector.cli_lake import order
-from collector.cli_shared import config_option, load, told_plainly
+from collector.cli_shared import (
+    config_option,
+    counted,
+    data_directory,
+    load,
+    time_us,
+    told_plainly,
+    warn_of_unknown_sites,
+)
+from collector.config import Config
+from collector.refusal import KEPT_CODES
 from collector.replay import Report
 from storage import aside, asidereader
 
@@ -22,7 +31,12 @@ _encoder: Final = msgspec.json.Encoder()
 
 _site_option: Final = click.option("--site", "sites", multiple=True, help="Only of this site.")
 _reason_option: Final = click.option(
-    "--reason", "reasons", multiple=True, help="Only refused for this reason (a code)."
+    "--reason",
+    "reasons",
+    multiple=True,
+    type=click.Choice(KEPT_CODES),
+    metavar="CODE",
+    help="Only refused for this reason (docs/PROTOCOLS.md).",
 )
 _protocol_option: Final = click.option(
     "--protocol",
@@ -45,8 +59,10 @@ def quarantine() -> None:
 @_protocol_option
 @click.option(
     "--since",
-    type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]),
-    help="Only received then or later (UTC).",
+    "since_us",
+    callback=time_us,
+    metavar="TIME",
+    help="ISO 8601 date or time: only received then or later.",
 )
 @click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="How many.")
 @click.option(
@@ -54,16 +70,18 @@ def quarantine() -> None:
 )
 def list_kept(
     path: Path | None,
-    since: datetime | None,
+    since_us: int | None,
     limit: int,
     form: Literal["table", "csv", "json"],
     **chosen: tuple[str, ...],
 ) -> None:
     """Show the newest events in quarantine, without their bytes."""
-    since_us = 0 if since is None else int(since.replace(tzinfo=UTC).timestamp() * 1_000_000)
-    wanted = asidereader.Filter(**chosen, since_us=since_us)
+    wanted = asidereader.Filter(**chosen, since_us=max(since_us or 0, 0))
+    config = load(path)
+    directory = data_directory(config)
     with told_plainly():
-        found = asidereader.summary(load(path).storage.directory, wanted, limit)
+        _warn(config, directory, chosen["sites"])
+        found = asidereader.summary(directory, wanted, limit)
     render.write(found, form, sys.stdout.buffer)
 
 
@@ -86,7 +104,7 @@ def show_kept(path: Path | None, one: str, form: str) -> None:
     """
     wanted = asidereader.Filter(ids=(one.lower(),))
     with told_plainly():
-        found = asidereader.read(load(path).storage.directory, wanted, 1)
+        found = asidereader.read(data_directory(load(path)), wanted, 1)
     if not found:
         click.echo(f"{render.shown(one)}: not in quarantine", err=True)
         sys.exit(_EXIT_NOT_FOUND)
@@ -114,23 +132,41 @@ def replay_kept(path: Path | None, dry_run: bool, is_json: bool, **chosen: tuple
     Others stay, with the reason of now. Twice is harmless. Carried out by the running collector,
     by its configuration, or here where none is running. Exit code 1 if an ID is not there.
     """
+    config = load(path)
+    directory = data_directory(config)
     with told_plainly():
-        value = order(load(path), "replay", {**chosen, "dry_run": dry_run})
+        _warn(config, directory, chosen["sites"])
+        value = order(config, "replay", {**chosen, "dry_run": dry_run})
         report = msgspec.convert(value, Report)
     if is_json:
         click.echo(_encoder.encode(report))
     else:
-        would = "would be " if dry_run else ""
-        click.echo(
-            f"{report.seen} event(s): {report.accepted} {would}accepted, "
-            f"{report.duplicate} {would}duplicate, {report.removed} {would}removed for privacy"
-        )
+        click.echo(f"{counted(report.seen, 'event')}: {_told(report)}")
         for reason, count in sorted(report.stays.items()):
-            click.echo(f"  {count} stay: {reason}")
+            click.echo(f"  {count} {'stays' if count == 1 else 'stay'}: {reason}")
     for one in report.missing:
         click.echo(f"{render.shown(one)}: not in quarantine", err=True)
     if report.missing:
         sys.exit(_EXIT_NOT_FOUND)
+
+
+def _warn(config: Config, directory: Path, sites: tuple[str, ...]) -> None:
+    def has_events(site: str) -> bool:
+        return bool(asidereader.read(directory, asidereader.Filter(sites=(site,)), 1))
+
+    warn_of_unknown_sites(config, sites, has_events)
+
+
+def _told(report: Report) -> str:
+    if report.dry_run:
+        return (
+            f"{report.would_pass} would pass the rules (repeats are not looked for), "
+            f"{report.removed} would be removed for privacy"
+        )
+    return (
+        f"{report.accepted} accepted, {report.duplicate} duplicate, "
+        f"{report.removed} removed for privacy"
+    )
 
 
 def _as_text(kept: aside.Kept) -> str:

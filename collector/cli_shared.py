@@ -2,17 +2,21 @@
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 import click
 
-from collector import config_file
+from collector import config_file, render
 from collector.config import Config
 from storage import StorageError
 
 EXIT_FAULTY: Final = 2
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
 
 config_option: Final = click.option(
     "--config",
@@ -30,6 +34,68 @@ def load(path: Path | None) -> Config:
         for fault in error.faults:
             click.echo(str(fault), err=True)
         sys.exit(EXIT_FAULTY)
+
+
+def data_directory(config: Config) -> Path:
+    """The data directory, for a command that looks into it; ends the command if there is none."""
+    directory = config.storage.directory
+    if not directory.is_dir():
+        raise click.ClickException(
+            f"{directory}: no such data directory; `collector serve` makes it, "
+            "storage.directory in the configuration says where"
+        )
+    return directory
+
+
+def warn_of_unknown_sites(
+    config: Config, sites: Iterable[str], has_events: Callable[[str], bool]
+) -> None:
+    """Say which of `sites` are neither configured nor in what is there: mistyped, it may be."""
+    configured = {site.id for site in config.sites}
+    for site in sites:
+        if site not in configured and not has_events(site):
+            click.echo(
+                f"warning: site {render.shown(site)} is not configured, and nothing of it is here",
+                err=True,
+            )
+
+
+def time_us(_context: click.Context, _option: click.Parameter, value: str | None) -> int | None:
+    """An ISO 8601 date or time as microseconds since the epoch.
+
+    A date is its midnight; without an offset UTC is meant.
+    """
+    if value is None:
+        return None
+    try:
+        found = datetime.fromisoformat(value)
+    except ValueError as error:
+        raise click.BadParameter(
+            f"{value!r} is no ISO 8601 date or time such as 2026-11-21 or "
+            f"2026-11-21T10:00:00Z: {error}"
+        ) from None
+    return ((found if found.tzinfo else found.replace(tzinfo=UTC)) - _EPOCH) // _MICROSECOND
+
+
+def end_us(context: click.Context, option: click.Parameter, value: str | None) -> int | None:
+    """The same for an end that is excluded, where a date means the end of its day."""
+    found = time_us(context, option, value)
+    if found is None or value is None or not _is_date(value):
+        return found
+    return found + timedelta(days=1) // _MICROSECOND
+
+
+def _is_date(text: str) -> bool:
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 event`, `2 events`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 @contextlib.contextmanager

@@ -3,7 +3,8 @@
 Kept is what was refused for being malformed (`Kind.keeps`), once its sender had shown that it may
 write to the site. Never kept: what was refused for privacy, credentials, origin, limits or by a
 fault of ours; what comes from a sender who objects to being tracked, or whose consent is not
-plainly given; what holds bytes that the protocol forbids to send. Addresses of clients are masked.
+plainly given; what holds bytes that the protocol forbids to send; what is no UTF-8 text, so that
+none of this can be found in it. Addresses of clients are masked.
 Of the head only what a replay needs is kept: no credential, no token, no address.
 
 Events wait in memory for the next write, at most a second, so that a crash may lose what its sender
@@ -13,7 +14,7 @@ together in memory. Event loop only; looking through bytes and writing them go t
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -25,6 +26,7 @@ from collector.adapters.contract import Endpoint, Request
 from collector.config import Site
 from collector.event import Outcome
 from collector.ids import uuid7
+from collector.masking import is_address
 from collector.privacy import gpc_sent
 from collector.refusal import Refusal, Violation
 from storage import Person, StorageError, aside
@@ -60,7 +62,8 @@ class _Candidate(msgspec.Struct):
 class Quarantine:
     """Keeps refused events of each site, up to `bytes_max` (0: none), for `days` (0: for ever).
 
-    `mask` takes addresses of clients out of a body.
+    `site_days`: for how many days those of a site, where it differs. `mask` takes addresses of
+    clients out of a body.
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class Quarantine:
         mask: Mask,
         bytes_max: int,
         days: int,
+        site_days: Mapping[str, int],
         now_us: Callable[[], int],
         in_thread: Callable[..., Awaitable[Any]],
     ) -> None:
@@ -79,6 +83,7 @@ class Quarantine:
         self._mask = mask
         self._bytes_max = bytes_max
         self._days = days
+        self._site_days = site_days
         self._now_us = now_us
         self._in_thread = in_thread
         self._flushes: list[asyncio.Future[None]] = []
@@ -183,6 +188,9 @@ class Quarantine:
             beside = rawbody.members_of(request.body)
             items = rawbody.items_of(beside.get(shape.items, rawbody.NULL))
             envelope = rawbody.envelope(shape, beside)
+            if not rawbody.consents_beside(shape, request.body, beside):
+                self.withheld += len(refused)
+                return
         if len(items) != len(outcomes):
             return  # read in another way than the adapter did: nothing is sure
         for index, refusal in refused:
@@ -218,7 +226,10 @@ class Quarantine:
         what: tuple[bytes, rawbody.Members, str | None],
     ) -> _Candidate | None:
         (refusal, site), (raw, members, envelope) = why, what
-        if site.honour_gpc and gpc_sent(request.headers):
+        objects = gpc_sent(request.headers) and (site.honour_gpc or endpoint.shape.gpc_refuses)
+        event_id = rawbody.text_of(members, endpoint.shape.identity)
+        # One id for all whose address is masked would make them repeats of one another.
+        if objects or not rawbody.is_text(raw) or is_address(event_id):
             self.withheld += 1
             return None
         kept = aside.Kept(
@@ -235,7 +246,7 @@ class Quarantine:
             key_id=caller.key.name if caller.key else None,
             origin=caller.origin or None,
             headers=_headers(request),
-            event_id=rawbody.text_of(members, endpoint.shape.identity)[:_ID_CHARS_MAX] or None,
+            event_id=event_id[:_ID_CHARS_MAX] or None,
             envelope=envelope,
             raw=raw,
         )
@@ -313,9 +324,15 @@ class Quarantine:
 
     async def _tidy(self) -> None:
         now_us = self._now_us()
-        if self._days and now_us - self._expired_us >= _EXPIRE_EVERY_US:
+        expires = self._days or any(self._site_days.values())
+        if expires and now_us - self._expired_us >= _EXPIRE_EVERY_US:
             self._expired_us = now_us
-            if await self._in_thread(self._aside.expire, now_us - self._days * _DAY_US):
+            borders = {
+                site: now_us - days * _DAY_US if days else 0
+                for site, days in self._site_days.items()
+            }
+            before_us = now_us - self._days * _DAY_US if self._days else 0
+            if await self._in_thread(self._aside.expire, before_us, borders):
                 self._is_stale = True
         if self._is_stale:
             self._is_stale = False
@@ -324,6 +341,11 @@ class Quarantine:
                 kept = candidate.kept
                 sizes[kept.site_id] = sizes.get(kept.site_id, 0) + aside.size_of(kept)
             self._used = sizes
+
+
+def shorter(days: int, others: int) -> int:
+    """The shorter of two times in days, of which 0 means for ever."""
+    return min(days, others) if days and others else days or others
 
 
 def violations_json(violations: tuple[Violation, ...]) -> msgspec.Raw | None:

@@ -111,3 +111,8 @@ QUEUE_FULL: Final = Kind("queue_full", 503, retriable=True, log="none")
 STORAGE_UNAVAILABLE: Final = Kind("storage_unavailable", 503, retriable=True, log="none")
 SHUTTING_DOWN: Final = Kind("shutting_down", 503, retriable=True, log="none")
 INTERNAL_ERROR: Final = Kind("internal_error", 500, retriable=True, log="warning")
+
+# Codes of all reasons whose events may be kept.
+KEPT_CODES: Final = tuple(
+    sorted(kind.code for kind in list(globals().values()) if isinstance(kind, Kind) and kind.keeps)
+)

@@ -33,7 +33,7 @@ from collector.origin import request_host
 from collector.periodic import Periodic
 from collector.pipeline import Pipeline
 from collector.privacy import AddressHasher
-from collector.quarantine import Quarantine
+from collector.quarantine import Quarantine, shorter
 from collector.ratelimit import Limiter
 from collector.replay import Replay
 from collector.salt import DailySalt
@@ -246,7 +246,12 @@ class Service:
             access=access,
             mask=mask,
             bytes_max=storage.quarantine_bytes_max,
-            days=storage.quarantine_days,
+            days=shorter(storage.quarantine_days, storage.retention_days),
+            site_days={
+                site.id: shorter(storage.quarantine_days, site.retention_days)
+                for site in self._config.sites
+                if site.retention_days >= 0
+            },
             now_us=_now_us,
             in_thread=asyncio.to_thread,
         )

@@ -12,6 +12,7 @@ from storage import (
     layout,
     recovery,
     tail,
+    views,
 )
 from storage.commit import Commit, Receipt
 from storage.erasure import Erased, Person, Who
@@ -87,4 +88,5 @@ __all__ = [
     "recovery",
     "removed_rows",
     "tail",
+    "views",
 ]

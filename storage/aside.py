@@ -13,7 +13,7 @@ thread. Others read beside it (`asidereader`). Knows no protocol and no rule of 
 import logging
 import threading
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -172,11 +172,17 @@ class Aside:
         with self._lock:
             return sum(self._settle(part, taken, reasons) for part in self._live())
 
-    def expire(self, before_us: int) -> int:
-        """Take out what was received before; how many events."""
+    def expire(self, before_us: int, of_site: Mapping[str, int] | None = None) -> int:
+        """Take out what was received before; how many events. `of_site`: where another time holds.
+
+        Times in microseconds.
+        """
+        others = of_site or {}
+        border = "coalesce(list_extract(?::BIGINT[], list_position(?::VARCHAR[], site_id)), ?)"
+        values: list[object] = [list(others.values()), list(others), before_us]
         with self._lock:
             return sum(
-                self._rewrite(part, "time >= make_timestamptz(?)", [before_us])
+                self._rewrite(part, f"time >= make_timestamptz({border})", values)
                 for part in self._live()
             )
 

@@ -198,6 +198,8 @@ _CODES: Final = """\
     WHERE qr_code_id IS NOT NULL AND scan_session_id IS NOT NULL
     GROUP BY site_id, scan_session_id"""
 
+# Of a conversion whose person denies, has not decided yet, or sends the GPC signal it is not told
+# where else that person was. In the key of the join, which stays one that can be hashed.
 _SCAN_CONVERSIONS: Final = f"""\
 WITH openings AS (
     SELECT site_id, scan_session_id, {", ".join(_OF_THE_FIRST)}
@@ -216,7 +218,11 @@ SELECT
 FROM valid_events AS conversion
 LEFT JOIN openings AS opening
     ON opening.site_id = conversion.site_id
-    AND opening.scan_session_id = conversion.scan_session_id
+    AND opening.scan_session_id = CASE
+        WHEN conversion.consent IN ('denied', 'pending') THEN NULL
+        WHEN list_contains(conversion.flags, 'gpc') THEN NULL
+        ELSE conversion.scan_session_id
+    END
 LEFT JOIN codes AS code
     ON code.site_id = conversion.site_id
     AND code.scan_session_id = conversion.scan_session_id

@@ -25,6 +25,7 @@ SURFACE = {
         "layout",
         "recovery",
         "tail",
+        "views",
     },
     "functions": {"day_of", "encode", "make_key", "make_scope", "read_scans", "removed_rows"},
     "errors": {

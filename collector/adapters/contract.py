@@ -98,19 +98,22 @@ class BodyShape(msgspec.Struct, frozen=True, kw_only=True):
     """Where in a body that is refused stands what must be known in order to keep it aside.
 
     Members by their names on the wire. `items`: the array of a batch, "" where the body is the
-    event. `envelope`: members beside it that an item needs to be decoded by itself. `site`: names
-    the site, in the event or beside it; "" where the head does. `is_tracking_code`: in the terms of
-    `Access.batch_site`. `identity`: the client's own id of the event. `consents`: values of
-    `consent` with which an event may be kept. `is_forbidden`: whether bytes must not be kept
-    whatever they were refused for, because they hold what the protocol forbids to send.
+    event. `envelope`: what beside it an item needs to be decoded by itself; members, or members of
+    members, each by its path. `site`: names the site, in the event or beside it; "" where the head
+    does. `is_tracking_code`: in the terms of `Access.batch_site`. `identity`: the client's own id
+    of the event. `consents`: values of `consent` with which an event may be kept. `gpc_refuses`:
+    the protocol refuses whatever is sent with `Sec-GPC: 1`, on every site. `is_forbidden`: whether
+    bytes must not be kept whatever they were refused for, because they hold what the protocol
+    forbids to send.
     """
 
     items: str = ""
-    envelope: tuple[str, ...] = ()
+    envelope: tuple[tuple[str, ...], ...] = ()
     site: str = ""
     is_tracking_code: bool = False
     identity: str = ""
     consents: frozenset[str] = frozenset()
+    gpc_refuses: bool = False
     is_forbidden: Callable[[bytes], bool] = _never
 
 

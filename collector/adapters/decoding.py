@@ -31,6 +31,11 @@ _UP_TO_LONE_SURROGATE: Final = re.compile(
     re.DOTALL | re.VERBOSE,
 )
 
+# A character in another spelling: of JSON, of a script, of a URL.
+_SPELLED: Final = re.compile(r"\\u([0-9a-fA-F]{4})|\\x([0-9a-fA-F]{2})|%([0-9a-fA-F]{2})")
+# As a form within a form; who spells it more often than that does not read it either.
+_ROUNDS_MAX: Final = 3
+
 _whole: Final = msgspec.json.Decoder(msgspec.Raw)
 
 
@@ -79,6 +84,25 @@ def one_line(body: bytes) -> bytes:
         body = bytes(decode(_whole, body))
         return body.replace(b"\n", b" ").replace(b"\r", b" ")
     return body
+
+
+def revealed(body: bytes) -> str:
+    r"""`body` as a text in which characters of ASCII stand for themselves.
+
+    Undoes `\u0040`, `\x40` and `%40`, also where one is inside another. For searching only:
+    the result need not mean what `body` meant.
+    """
+    text = body.decode("utf-8", "replace")
+    for _ in range(_ROUNDS_MAX):
+        if "\\" not in text and "%" not in text:
+            break
+        text = _SPELLED.sub(_spelled_out, text)
+    return text
+
+
+def _spelled_out(match: re.Match[str]) -> str:
+    character = chr(int(match[match.lastindex or 1], 16))
+    return character if character.isascii() else match[0]
 
 
 def _mend(match: re.Match[bytes]) -> bytes:

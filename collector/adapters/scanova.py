@@ -33,6 +33,14 @@ from collector.refusal import (
 EVENTS_MAX: Final = 100  # per batch, the vendor's
 
 
+# --- what must not be kept
+
+
+def _holds_address(body: bytes) -> bool:
+    """The same in any spelling: what is refused was not looked through as what is stored is."""
+    return holds_address(body) or holds_address(decoding.revealed(body).encode())
+
+
 # --- the head
 
 _BEARER: Final = re.compile(rb"bearer +(\S+)", re.IGNORECASE)
@@ -202,7 +210,7 @@ _EVENT: Final = BodyShape(
     site="site_id",
     identity="event_id",
     consents=frozenset({"granted"}),
-    is_forbidden=holds_address,
+    is_forbidden=_holds_address,
 )
 _BATCH: Final = msgspec.structs.replace(_EVENT, items="events")
 

@@ -346,11 +346,15 @@ ENDPOINTS: Final = (
         read_head=read_head,
         shape=BodyShape(
             items="events",
-            envelope=("trackingCode", "serverContext"),
+            envelope=(
+                ("trackingCode",),
+                *(("serverContext", n) for n in ("clientIp", "userAgent", "acceptLanguage")),
+            ),
             site="trackingCode",
             is_tracking_code=True,
             identity="idempotencyKey",
             consents=frozenset({"opt-in", "unknown"}),
+            gpc_refuses=True,
         ),
         decode=decode,
         check=check,

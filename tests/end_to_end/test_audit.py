@@ -132,10 +132,10 @@ def test_received_is_stored_or_told_over_kill_9(tmp_path: Path) -> None:
         assert code == 0
         rows = collector.published(
             "SELECT site_id AS site, protocol, strftime(date_trunc('hour', received_time), "
-            "'%Y-%m-%dT%H:00:00Z') AS hour, count(*) AS rows FROM events GROUP BY ALL"
+            "'%Y-%m-%dT%H:00Z') AS hour, count(*) AS rows FROM events GROUP BY ALL"
         )
         found = {(row["site"], row["protocol"], row["hour"]): row["rows"] for row in rows}
-        told = {(x["site"], x["protocol"], x["hour"]): x["stored"] for x in lines if x["stored"]}
+        told = {(x["site"], x["protocol"], x["time"]): x["stored"] for x in lines if x["stored"]}
         assert told == found
         assert sum(line["not_counted"] for line in lines) == 0
         for name in ("received", "stored", "duplicate", "rejected", "dropped"):

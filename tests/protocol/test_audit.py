@@ -134,9 +134,9 @@ def test_rows_that_leave_on_purpose_are_no_difference() -> None:
     [line] = audit.reconcile([day], found, gone[:1])
     assert line.difference == 2
     assert audit.total([line, line]).difference == 4
-    assert [x.hour for x in audit.by_day([line])] == ["2026-11-26T14:00:00Z"]
+    assert [x.time for x in audit.by_day([line])] == ["2026-11-26T14:00Z"]
     entry.received = 7
-    assert [x.hour for x in audit.by_day(audit.reconcile([day], found, gone))] == ["2026-11-26"]
+    assert [x.time for x in audit.by_day(audit.reconcile([day], found, gone))] == ["2026-11-26"]
 
 
 def test_a_fault_of_ours_is_counted_once_its_events_were_read(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """`collector audit`, `receipt` and `quarantine` as typed, over directories made for them."""
 
 import json
+import re
 import time
 from pathlib import Path
 
@@ -84,19 +85,25 @@ def test_poison_is_shown_so_that_no_terminal_obeys_it(config: Path, tmp_path: Pa
 
 def test_the_list_is_what_the_options_leave(config: Path, tmp_path: Path) -> None:
     """By site, reason, protocol, time and number; as table, CSV or JSON; empty is no error."""
+    for command in (("quarantine", "list"), ("quarantine", "replay"), ("recover",)):
+        result = _run(config, *command)
+        assert result.exit_code == 1
+        assert "no such data directory; `collector serve` makes it" in result.stderr
+    (tmp_path / "data").mkdir()
     assert _run(config, "quarantine", "list").exit_code == 0
     later = _one(3, b"{}", time=1_796_000_000_000_000)
     _keep(tmp_path, _one(1, b"{}"), _one(2, b"{}", site_id="b", reason="invalid_ts"), later)
 
     def ids(*options: str) -> list[int]:
         result = _run(config, "quarantine", "list", "--format", "json", *options)
-        return [int(row["id"][-12:]) for row in json.loads(result.output)]
+        return [int(row["id"][-12:]) for row in json.loads(result.stdout)]
 
     assert ids() == [3, 2, 1]
     assert ids("--site", "b", "--site", "c") == [2]
     assert ids("--reason", "invalid_ts") == [2]
     assert ids("--protocol", "croct") == []
-    assert ids("--since", "2026-11-20") == [3]
+    for since in ("2026-11-20", "2026-11-20T00:00", "2026-11-20T00:00:00Z", "2026-11-20T05:00+05"):
+        assert ids("--since", since) == [3]
     assert ids("--limit", "2") == [3, 2]
     assert "(3 rows)" in _run(config, "quarantine", "list").output
     assert _run(config, "quarantine", "list", "--format", "csv").output.count("\n") == 4
@@ -120,21 +127,67 @@ def test_the_audit_of_a_period(config: Path, tmp_path: Path) -> None:
         ("demo", 1, 0),
         ("unknown", 3, 3),
     }
-    assert {line["hour"] for line in lines} == {today}
+    assert {line["time"] for line in lines} == {today}
     lines = json.loads(_run(config, "audit", "--format", "json", "--all").output)
-    assert all(len(line["hour"]) == 20 for line in lines)
+    assert all(re.fullmatch(today + r"T\d\d:00Z", line["time"]) for line in lines)
     for options, count in (
         (("--since", today, "--until", today), 2),
-        (("--until", f"{today}T00:00"), 2),
+        (("--until", f"{today}T00:00"), 0),
+        (("--since", f"{today}T00:00:00Z"), 2),
+        (("--since", f"{today}T05:00+05:00"), 2),
+        (("--until", "1969-12-31T23:00Z"), 0),
         (("--until", "2026-01-01"), 0),
         (("--since", "2099-01-01"), 0),
         (("--site", "unknown"), 1),
         (("--site", "x"), 0),
     ):
         result = _run(config, "audit", "--format", "json", *options)
-        assert (result.exit_code, len(json.loads(result.output))) == (0, count), options
+        assert (result.exit_code, len(json.loads(result.stdout))) == (0, count), options
     assert "total" in _run(config, "audit").output
     assert len(kept_in(tmp_path / "data")) == 3
+
+
+def test_a_mistyped_name_is_told(config: Path, tmp_path: Path) -> None:
+    """A site that is neither configured nor there is a warning; a reason that is none, a fault."""
+
+    async def play() -> None:
+        async with running(tmp_path) as collector:
+            body = {"site_id": "demo", "event_type": "click"}
+            await collector.request("POST", "/ct", body=body, headers=ORIGIN)
+
+    run(play())
+    _keep(tmp_path, _one(1, b"{}", site_id="former"))
+    commands = (
+        ("audit", "--format", "json"),
+        ("export",),
+        ("quarantine", "list"),
+        ("quarantine", "replay", "--dry-run"),
+    )
+    for command in commands:
+        result = _run(config, *command, "--site", "nosuch")
+        told = "warning: site nosuch is not configured, and nothing of it is here"
+        assert (result.exit_code, told in result.stderr) == (0, True), command
+        assert "warning" not in result.stdout
+        assert "warning" not in _run(config, *command, "--site", "demo").stderr
+    assert "warning" not in _run(config, "audit", "--site", "unknown").stderr
+    assert "warning" not in _run(config, "quarantine", "list", "--site", "former").stderr
+    config.write_text('[[sites]]\nid = "other"\nallowed_domains = ["localhost"]\n')
+    assert "warning" not in _run(config, "export", "--site", "demo").stderr
+    assert "warning" not in _run(config, "audit", "--site", "demo").stderr
+    for command in ("list", "replay"):
+        result = _run(config, "quarantine", command, "--reason", "rate_limited")
+        assert (result.exit_code, "unknown_goal" in result.stderr) == (2, True)
+
+
+def test_numbers_of_events_are_told_in_words(config: Path, tmp_path: Path) -> None:
+    """One event, two events; a dry run says that it does not look for repeats."""
+    _keep(tmp_path, _one(1, b"{}"))
+    result = _run(config, "quarantine", "replay", "--dry-run")
+    told = "1 event: 0 would pass the rules (repeats are not looked for), 0 would be removed"
+    assert told in result.stdout
+    assert "1 stays: " in result.stdout
+    _keep(tmp_path, _one(2, b"{}"))
+    assert "2 events: 0 accepted, 0 duplicate" in _run(config, "quarantine", "replay").stdout
 
 
 def test_faults_are_one_line(config: Path, tmp_path: Path) -> None:

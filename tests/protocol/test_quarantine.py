@@ -138,7 +138,8 @@ def test_zenovay_items_keep_what_they_need_of_the_batch(tmp_path: Path) -> None:
 
     async def play() -> None:
         async with running(tmp_path) as collector:
-            body = _batch(*events, serverContext=context, other="x" * 1000)
+            more = {"userId": "jane", "geo": {"city": "Oslo"}}
+            body = _batch(*events, serverContext={**context, **more}, other="x" * 1000)
             assert await _post(collector, "/api/v1/events", body, ZENOVAY) == 200
             found = await kept(collector)
         assert [one.reason for one in found] == ["invalid_ts", "unknown_goal", "invalid_event_type"]
@@ -195,6 +196,81 @@ NEVER = [
         b'{"site_id":"demo","consent" : "denied",',
         SCANOVA_SERVER,
     ),
+    *(
+        (f"consent {number} not plainly given", path, body, headers)
+        for number, (path, body, headers) in enumerate(
+            [
+                (
+                    "/collect",
+                    {"site_id": "demo", "events": [{"consent": "denied"}]},
+                    SCANOVA_BROWSER,
+                ),
+                (
+                    "/api/v1/events",
+                    {"trackingCode": "ZV_demo", "event": [{"consent": "opt-out"}]},
+                    ZENOVAY,
+                ),
+                ("/api/v1/events", _batch(_item(ts=1), consent="opt-out"), ZENOVAY),
+                ("/api/v1/events", _batch(_item(ts=1), serverContext={"Consent": 0}), ZENOVAY),
+                ("/api/v1/events", _batch(_item(ts=1, props={"consent": "opt-out"})), ZENOVAY),
+                ("/api/v1/events", b'{consent:"opt-out"}', ZENOVAY),
+                ("/api/v1/events", b"consent=opt-out&email=a", ZENOVAY),
+                ("/api/v1/events", b'{"\\u0063onsent":"opt-out"', ZENOVAY),
+                ("/api/v1/events", b"con%73ent=opt-in-not&x=1", ZENOVAY),
+                ("/api/v1/events", b'"{\\"consent\\":\\"opt-out\\"}"', ZENOVAY),
+                ("/server-events", b"{'consent':'denied'}", SCANOVA_SERVER),
+                ("/server-events", b'{"CONSENT":"pending",', SCANOVA_SERVER),
+                ("/server-events", b"consent", SCANOVA_SERVER),
+                (
+                    "/server-events",
+                    b'{"site_id":"demo","consent":"denied","consent":"granted"}',
+                    SCANOVA_SERVER,
+                ),
+                ("/client/web/track", _beacon(payload={"consent": "denied"}), CROCT),
+                ("/client/web/track", b"{consent: false", CROCT),
+            ]
+        )
+    ),
+    *(
+        (f"{name} to {path}", path, text.encode(coding), headers)
+        for path, headers in (
+            ("/server-events", SCANOVA_SERVER),
+            ("/client/web/track", CROCT),
+            ("/api/v1/events", ZENOVAY),
+        )
+        for name, text, coding in (
+            ("UTF-16", '{"consent":"denied","ip":"8.8.8.8"}', "utf-16"),
+            ("UTF-16 without mark", '{"a":"me@example.com"}', "utf-16-le"),
+            ("NUL", "c\0o\0nsent", "ascii"),
+            ("Latin-1", '{"name":"Zoë"}', "latin-1"),
+            ("percent-encoded address", "{ip:8%2E8.8.8", "ascii"),
+            ("escaped address", '{"ip":"\\u0038.8.8.8', "ascii"),
+        )
+    ),
+    (
+        "percent-encoded address of mail",
+        "/server-events",
+        b'{"site_id":"demo","a":"?mail=me%2540example.com"}',
+        SCANOVA_SERVER,
+    ),
+    (
+        "an address for an id",
+        "/api/v1/events",
+        _batch(_item(ts=1, idempotencyKey="8.8.8.8")),
+        ZENOVAY,
+    ),
+    (
+        "objection and a body that is no JSON",
+        "/api/v1/events",
+        b"{",
+        {**ZENOVAY, "Sec-GPC": "1"},
+    ),
+    (
+        "objection and a batch without events",
+        "/api/v1/events",
+        {"trackingCode": "ZV_demo", "visitor": "jane"},
+        {**ZENOVAY, "Sec-GPC": "1"},
+    ),
     (
         "consent in a batch that is too large",
         "/server-events/batch",
@@ -231,6 +307,67 @@ def test_what_is_never_kept(tmp_path: Path, case: tuple[str, str, Any, dict[str,
             assert await kept(collector) == []
             assert collector.rows() == []
         assert kept_in(tmp_path / "data") == []
+
+    run(play())
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "headers"),
+    [
+        ("/server-events", b"{'consent' : 'granted', x", SCANOVA_SERVER),
+        ("/server-events", _server(visitor_id=1, consent=None), SCANOVA_SERVER),
+        ("/server-events", _server(visitor_id=1, consent="granted"), SCANOVA_SERVER),
+        ("/server-events", b"consent=granted&x=1", SCANOVA_SERVER),
+        ("/api/v1/events", b'{"consent":"opt-in"', ZENOVAY),
+        ("/api/v1/events", _batch(_item(ts=1, consent="unknown")), ZENOVAY),
+        ("/client/web/track", "{ü".encode(), CROCT),
+    ],
+)
+def test_given_consent_is_kept(
+    tmp_path: Path, path: str, body: Any, headers: dict[str, str]
+) -> None:
+    """What says that consent is given, or says nothing of it, in UTF-8."""
+
+    async def play() -> None:
+        async with running(tmp_path) as collector:
+            await _post(collector, path, body, headers)
+            assert len(await kept(collector)) == 1
+            assert collector.service._quarantine.withheld == 0
+
+    run(play())
+
+
+def test_what_is_withheld_is_counted(tmp_path: Path) -> None:
+    """For its encoding, its consent, or an objection."""
+
+    async def play() -> None:
+        async with running(tmp_path) as collector:
+            await _post(collector, "/server-events", b"\xff\xfe{\0", SCANOVA_SERVER)
+            await _post(collector, "/server-events", b"consent", SCANOVA_SERVER)
+            await _post(collector, "/api/v1/events", b"{", ZENOVAY, sec_gpc="1")
+            assert await kept(collector) == []
+            assert collector.service._quarantine.withheld == 3
+
+    run(play())
+
+
+def test_addresses_in_bodies_of_any_protocol_are_masked(tmp_path: Path) -> None:
+    """Texts that are one, and whatever reads like one in what is no JSON."""
+
+    async def play() -> None:
+        async with running(tmp_path) as collector:
+            for path, headers in (
+                ("/server-events", SCANOVA_SERVER),
+                ("/client/web/track", CROCT),
+                ("/api/v1/events", ZENOVAY),
+            ):
+                await _post(collector, path, b"{ip: 198.51.100.77", headers)
+                await _post(collector, path, {"x": [{"ip": "198.51.100.77"}]}, headers)
+            found = await kept(collector)
+        masked = [b"{ip: [address removed]", b'{"x": [{"ip": "[address removed]"}]}']
+        assert [
+            one.raw.replace(b":[", b": [").replace(b':"', b': "') for one in found
+        ] == masked * 3
 
     run(play())
 
@@ -354,6 +491,46 @@ def test_croct_is_told_that_all_is_well_only_when_it_is_on_disk(tmp_path: Path) 
         config = with_storage(config, quarantine_bytes_max=0)
         async with running(tmp_path, config) as collector:
             assert await _post(collector, "/client/web/track", b"{3", CROCT) == 400
+
+    run(play())
+
+
+@pytest.mark.parametrize(
+    ("quarantine", "lake", "site", "left"),
+    [
+        (30, 0, -1, {1, 10}),
+        (30, 0, 5, {1}),
+        (0, 0, 5, {1}),
+        (0, 0, 0, {1, 10, 40}),
+        (30, 5, -1, {1}),
+        (30, 5, 0, {1, 10}),
+        (30, 5, 60, {1, 10}),
+        (0, 5, 20, {1, 10}),
+    ],
+)
+def test_no_event_stays_longer_than_the_rows_of_its_site(
+    tmp_path: Path, quarantine: int, lake: int, site: int, left: set[int]
+) -> None:
+    """At most `quarantine_days`, and at most the retention that holds for the site."""
+    config = with_storage(example(tmp_path), quarantine_days=quarantine, retention_days=lake)
+    config = with_site(config, retention_days=site)
+
+    async def play() -> None:
+        async with running(tmp_path, config) as collector:
+            await _post(collector, "/server-events", b"{", SCANOVA_SERVER)
+            [one] = await kept(collector)
+            day_us = 24 * 3600 * 1_000_000
+            copies = [
+                msgspec.structs.replace(
+                    one, id=str(uuid.UUID(int=days)), time=one.time - days * day_us
+                )
+                for days in (1, 10, 40)
+            ]
+            collector.service._aside.settle([one.id])
+            collector.service._aside.add(copies)
+            collector.service._quarantine._expired_us = 0
+            await kept(collector)  # the write after which it is looked for
+            assert {uuid.UUID(one.id).int for one in await kept(collector)} == left
 
     run(play())
 

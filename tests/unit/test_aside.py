@@ -155,6 +155,16 @@ def test_a_kill_at_any_step_loses_nothing_that_was_kept(
     assert {uuid.UUID(text).int for text in opened(directory).ids()} == set(numbers(directory))
 
 
+def test_sites_expire_at_times_of_their_own(directory: Path) -> None:
+    """What is told of a site holds for it, earlier or later; the others follow the common time."""
+    aside = opened(directory)
+    sites = ("long", "other", "short")
+    aside.add([one(n, site_id=sites[n % 3]) for n in range(1, 13)])
+    assert aside.expire(TIME_US + 6, {"short": TIME_US + 9, "long": 0, "none": TIME_US + 99}) == 5
+    assert set(numbers(directory)) == {3, 6, 9, 12, 7, 10, 11}
+    assert aside.expire(0, {}) == 0
+
+
 def test_reasons_change_and_nothing_else(directory: Path) -> None:
     """A new reason is written to the one event; the bytes of all stay as they were."""
     aside = opened(directory)

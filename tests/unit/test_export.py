@@ -296,7 +296,7 @@ def test_no_rows_make_a_whole_file(data: DataDirectory, tmp_path: Path, form: st
     data.publish(1, 1, 1)
     output = tmp_path / "none"
     result = command(data, "--site", "other", "--format", form, "--output", str(output))
-    assert (result.exit_code, result.stderr) == (0, "0 rows\n")
+    assert (result.exit_code, result.stderr.splitlines()[-1]) == (0, "0 rows")
     if form == "parquet":
         assert read_back(f"read_parquet('{output}')") == []
     else:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.masking import MASK, mask_addresses
+from collector.masking import MASK, hides_addresses, is_address, mask_addresses
 
 _M = MASK.decode()
 
@@ -39,10 +39,11 @@ def test_the_member_is_masked_in_any_spelling(sent, kept):
 @pytest.mark.parametrize(
     "sent",
     [
-        '{"ip":"8.8.8.8","text":"\\"clientIp\\":\\"x\\""}',
-        '["clientIp","8.8.8.8"]',
-        '{"clientIpAddress":"8.8.8.8"}',
-        '{"time":"12:30:45","a":"::1"}',
+        '{"ip":"at 8.8.8.8","text":"\\"clientIp\\":\\"x\\""}',
+        '["clientIp","x"]',
+        '{"clientIpAddress":"x"}',
+        '{"time":"12:30:45","a":"a::z","b":"1.2.3","c":"a::b c"}',
+        '{"url":"https://8.8.8.8/?ip=8.8.8.8"}',
         "{}",
     ],
 )
@@ -73,10 +74,47 @@ def test_of_a_broken_body_every_address_is_masked(sent):
     assert "address removed" in kept
 
 
-def test_without_such_a_member_nothing_is_changed():
-    """Protocols that have none keep their bodies byte for byte, broken or not."""
-    for body in (b'{"clientIp":"8.8.8.8"}', b"8.8.8.8 {", b"\xff"):
-        assert mask_addresses(body, "") == body
+@pytest.mark.parametrize("member", ["", "clientIp"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("8.8.8.8", "2a00:1450::200e", "::1", "::ffff:8.8.8.8", "fe80::1%eth0", "8.8.8.8:443"),
+        *("[2a00:1450::200e]", "[2a00:1450::200e]:80", "8.8.8.8, 10.0.0.1", r"8\u002e8.8.8"),
+        *("8%2E8%2e8.8", "2a00%3A1450%3A%3A200e", " 8.8.8.8 "),
+    ],
+)
+def test_a_text_that_is_an_address_is_masked_whatever_it_is_called(address, member):
+    """In JSON of any protocol, as value, element and name."""
+    sent = f'{{"a":{{"ip":"{address}","b":["{address}",1]}},"{address}":2,"c":"{address}x y"}}'
+    kept = mask_addresses(sent.encode(), member).decode()
+    assert kept == f'{{"a":{{"ip":{_M},"b":[{_M},1]}},{_M}:2,"c":"{address}x y"}}'
+
+
+@pytest.mark.parametrize(
+    "sent", ["8.8.8.8 {", '"ip is 8.8.8.8"', "ip=8.8.8.8&x=1", '{"a":"8.8.8.8']
+)
+def test_without_such_a_member_a_broken_body_is_masked_as_well(sent):
+    """Whatever the protocol: in what is no object or array, everything that reads like one."""
+    kept = mask_addresses(sent.encode(), "")
+    assert b"8.8.8.8" not in kept
+    assert b"[address removed]" in kept
+
+
+@pytest.mark.parametrize(
+    ("sent", "hides"),
+    [
+        (b"ip=8%2E8%2E8%2E8", True),
+        (b"{ip:8\\u002e8.8.8", True),
+        (b"ip=8\\x2e8.8.8", True),
+        (b"ip=8%252E8.8.8", True),
+        (b"ip=2a00%3A1450%3A%3A200e", True),
+        (b"ip=8.8.8.8&url=https%3A%2F%2Fexample.com", False),
+        (b"8.8.8.8 12:30:45 %zz \\u12", False),
+    ],
+)
+def test_an_address_that_would_not_be_masked_is_found(sent, hides):
+    """Percent-encoded or escaped: such a body is not to be kept."""
+    assert hides_addresses(sent) is hides
 
 
 _JSON = st.recursive(
@@ -88,13 +126,19 @@ _JSON = st.recursive(
 def _cleaned(value: object) -> object:
     if isinstance(value, dict):
         return {
-            name: json.loads(MASK) if name.lower() == "clientip" else _cleaned(inner)
+            _cleaned(name): json.loads(MASK) if name.lower() == "clientip" else _cleaned(inner)
             for name, inner in value.items()
         }
+    if isinstance(value, str) and is_address(value):
+        return json.loads(MASK)
     return [_cleaned(inner) for inner in value] if isinstance(value, list) else value
 
 
-@given(_JSON, st.booleans(), st.sampled_from([None, 1]))
+@given(
+    _JSON.filter(lambda value: isinstance(value, dict | list)),
+    st.booleans(),
+    st.sampled_from([None, 1]),
+)
 def test_json_is_masked_as_if_it_had_been_read(value, ascii_only, indent):
     """The member is gone wherever it was, and nothing else has changed."""
     body = json.dumps(value, ensure_ascii=ascii_only, indent=indent).encode("utf-8", "replace")
@@ -118,4 +162,5 @@ def test_no_body_takes_long(unit):
     body = b"clientIp" + unit * (1_000_000 // len(unit)) + b"\\"
     began_s = time.process_time()
     mask_addresses(body, "clientIp")
+    hides_addresses(body)
     assert time.process_time() - began_s < 3

@@ -3,6 +3,7 @@
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import msgspec
@@ -438,6 +439,44 @@ def test_scan_conversions_join_the_first_browser_event_of_the_scan(data: DataDir
         ("purchase", 7.0, "qr1", "pageview", NOW, "/landing", "v", "DE", None),
         ("lead", None, "qr2", None, None, None, None, None, None),
     ]
+
+
+def test_scan_conversions_tell_nothing_of_who_withholds_consent(data: DataDirectory) -> None:
+    """A conversion with withheld consent or the signal has no first event; its code stays."""
+    flags: list[dict[str, Any]] = [
+        {"consent": "denied"},
+        {"consent": "pending"},
+        {"flags": ("late", "gpc")},
+        {"consent": "granted", "flags": ("late",)},
+        {"consent": None},
+    ]
+    scan = {"scan_session_id": "q"}
+    data.append(
+        1,
+        scanova("pageview", page_url="/landing", visitor_id="v", qr_code_id="qr1", **scan),
+        *(scanova_server(str(n), **scan, **more) for n, more in enumerate(flags)),
+    )
+    columns = [name for name in SHAPES["scan_conversions"] if name.startswith("first_")]
+    rows = select(data, "SELECT * FROM scan_conversions ORDER BY event_name")
+    for row in rows[:3]:
+        assert {row[name] for name in columns} == {None}
+        assert row["qr_code_id"] == "qr1"
+    assert [row["first_page_url"] for row in rows[3:]] == ["/landing", "/landing"]
+
+
+def test_scan_conversions_bring_nothing_back_that_consent_took(data: DataDirectory) -> None:
+    """The first event is one row: what is gone from it is not filled in from a later one."""
+    scan = {"scan_session_id": "q", "visitor_id": "v"}
+    data.append(
+        1,
+        scanova("pageview", consent="denied", **scan),
+        scanova("pageview", page_url="/later", city="Oslo", event_time=NOW_US + 1, **scan),
+        scanova_server("lead", scan_session_id="q", event_time=NOW_US + 2),
+    )
+    [row] = select(
+        data, "SELECT first_page_url, first_city, first_visitor_id FROM scan_conversions"
+    )
+    assert tuple(row.values()) == (None, None, "v")
 
 
 # --- views.sql
