@@ -332,7 +332,7 @@ def _from_lines(path: Path) -> str:
     kinds = ", ".join(f"{name}: '{line}'" for name, _, line, _ in COLUMNS)
     chosen = ", ".join(f"{expression} AS {name}" for name, _, _, expression in COLUMNS)
     return (
-        f"SELECT {chosen} FROM read_json({parquet.quote(path)}, "  # noqa: S608
+        f"SELECT {chosen} FROM read_json({parquet.pattern(path)}, "  # noqa: S608
         f"format = 'newline_delimited', columns = {{{kinds}}}, "
         f"maximum_object_size = {parquet.LINE_BYTES_MAX})"
     )

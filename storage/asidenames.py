@@ -55,9 +55,8 @@ def live(parts: Iterable[AsidePart]) -> list[AsidePart]:
 
 def source(paths: Sequence[Path], *, numbered: bool = False) -> str:
     """A table expression: the rows of `paths`; `numbered`: with their files and numbers in them."""
-    names = ", ".join(parquet.quote(path) for path in paths)
     more = ", filename = true, file_row_number = true" if numbered else ""
-    return f"read_parquet([{names}], hive_partitioning = false{more})"
+    return f"read_parquet({parquet.listed(paths)}, hive_partitioning = false{more})"
 
 
 def needles(values: Iterable[str]) -> list[str]:

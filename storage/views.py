@@ -6,12 +6,12 @@ people what each view means. All views but `events` see valid rows only.
 """
 # ruff: noqa: S608  every piece of this SQL is our own text, paths excepted, which are quoted
 
-import glob
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from storage import parquet
 from storage.parquet import quote
 from storage.schema import COLUMNS
 
@@ -331,9 +331,7 @@ def empty_sql() -> str:
     return f"SELECT {columns}, NULL::DATE AS date WHERE false"
 
 
-def pattern(path: Path, tail: str = "") -> str:
-    """An SQL string that DuckDB reads as exactly `path`, plus `tail`, which may be a pattern."""
-    return quote(glob.escape(str(path)) + tail)
+pattern: Final = parquet.pattern
 
 
 def views_sql(events_folder: Path) -> str:
