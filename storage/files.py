@@ -18,9 +18,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from storage import layout
 from storage.errors import Locked
 
 _MODE = 0o640
+_FOLDER_MODE = 0o777  # less what the umask of the process takes away
+_PRIVATE_MODE = 0o750
 _AT_FDCWD: Final = -100
 _RENAME_EXCHANGE: Final = 2
 # For C libraries that do not know `renameat2` (musl); numbers of the system call.
@@ -36,11 +39,15 @@ class Files:
     """The real disk."""
 
     def make_folder(self, path: Path) -> None:
-        """Make `path` and what is missing above it, if it is not there yet; lasting on success."""
+        """Make `path` and what is missing above it, if it is not there yet; lasting on success.
+
+        One of `layout.PRIVATE` is closed to everybody but its user and group.
+        """
         if path.is_dir():
             return
         self.make_folder(path.parent)
-        path.mkdir(exist_ok=True)
+        mode = _PRIVATE_MODE if path.name in layout.PRIVATE else _FOLDER_MODE
+        path.mkdir(mode=mode, exist_ok=True)
         self.sync_folder(path.parent)
 
     def lock(self, path: Path) -> int:

@@ -106,6 +106,7 @@ def test_quarantine_of_a_sibling_is_neither_read_nor_erased(
     assert kept[sibling].ids() == {str(uuid.UUID(int=1))}
     for number in range(10, 30):  # until small files are joined
         kept[name].add([_kept(number)])
+        kept[name].join()
     assert len(kept[name].ids()) == 20
 
 
