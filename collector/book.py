@@ -11,7 +11,10 @@ Rules that this module keeps:
    counted (`through`); after a crash what lies behind is counted from the rows themselves. So
    stored counts equal the rows on disk; refusals may lose what was not written yet, as received
    and as refused alike.
-4. Rows go into the day of their segment, all else into the day of its hour: the clock may step back
+4. A day whose file cannot be read is counted apart and not written until it could be: then both
+   are added up. Where that, or damage, makes it unknown which rows are counted, none of this run
+   are, and `through` stays: the next start counts them.
+5. Rows go into the day of their segment, all else into the day of its hour: the clock may step back
    over midnight, and then a segment holds rows of another date than its own.
 
 Touched from the event loop only. Knows no clock and no disk: days are handed in and out as bytes.
@@ -33,6 +36,10 @@ _DAYS_MAX: Final = 3
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Outcome = Literal["rejected", "dropped"]
+
+
+class DamagedDay(Exception):
+    """A day's file holds no day; it is kept under another name."""
 
 
 class Entry(msgspec.Struct, omit_defaults=True):
@@ -57,6 +64,16 @@ class Entry(msgspec.Struct, omit_defaults=True):
         """Events whose outcome is known."""
         refused = sum(self.rejected.values()) + sum(self.dropped.values())
         return self.stored + self.repeats + self.duplicates + refused
+
+    def add(self, other: "Entry") -> None:
+        """Count what `other` counts, too."""
+        self.received += other.received
+        self.stored += other.stored
+        self.repeats += other.repeats
+        self.duplicates += other.duplicates
+        for mine, others in ((self.rejected, other.rejected), (self.dropped, other.dropped)):
+            for reason, count in others.items():
+                mine[reason] = mine.get(reason, 0) + count
 
 
 class DayFile(msgspec.Struct, kw_only=True):
@@ -132,20 +149,40 @@ def read_day(data: bytes) -> DayFile:
 
 
 class _Day:
-    """One day in memory. `dirty`: not as on disk."""
+    """One day in memory. `dirty`: not as on disk.
+
+    `is_unread`: what its file holds is to be added. `leaves_rows`: they are for the next start.
+    """
 
     def __init__(self, day: date) -> None:
         self.date = day
         self.through = 0
         self.dirty = False
+        self.is_unread = False
+        self.leaves_rows = False
+        self._forgets_rows = False
         self._hours: dict[int, dict[tuple[str, str], Entry]] = {}
         # Only the present hour changes: the others are encoded once.
         self._encoded: dict[int, msgspec.Raw] = {}
 
     def load(self, found: DayFile) -> None:
-        self.through = found.through
+        """Add what the file holds to what was counted meanwhile."""
+        self.through = max(self.through, found.through)
+        was_dirty = self.dirty
         for name, entries in found.hours.items():
-            self._hours[hour_of(name)] = {(e.site, e.protocol): e for e in entries}
+            for one in entries:
+                if self._forgets_rows:
+                    _forget_rows(one)
+                self.entry(one.site, one.protocol, hour_of(name)).add(one)
+        self.dirty = was_dirty
+        self.is_unread = False
+
+    def lose(self) -> None:
+        """The file is no day: the rows in it, and of this run, are counted at the next start."""
+        self.forget_rows()
+        self.through = 0
+        self.is_unread = False
+        self.leaves_rows = True
 
     def entry(self, site: str, protocol: str, hour_us: int) -> Entry:
         """The entry, about to be changed."""
@@ -163,9 +200,8 @@ class _Day:
         """Make as if no row had been counted."""
         for hour_us, hour in self._hours.items():
             for site, protocol in hour:
-                entry = self.entry(site, protocol, hour_us)
-                entry.received -= entry.stored + entry.repeats
-                entry.stored = entry.repeats = 0
+                _forget_rows(self.entry(site, protocol, hour_us))
+        self._forgets_rows = self.is_unread
 
     def dump(self) -> bytes:
         for hour_us, hour in self._hours.items():
@@ -175,11 +211,18 @@ class _Day:
         return _encoder.encode(_DayOut(FORMAT, self.date.isoformat(), self.through, hours))
 
 
+def _forget_rows(entry: Entry) -> None:
+    entry.received -= entry.stored + entry.repeats
+    entry.stored = entry.repeats = 0
+
+
 Rows = dict[tuple[str, str, int], list[int]]  # site, protocol, hour: new rows, repeats
 
 
 class Book:
-    """All counts. `read` gives the bytes of a day that was written before, None without one.
+    """All counts. `read` gives a day that was written before, None without one.
+
+    It raises OSError when that cannot be told at present, and `DamagedDay`.
 
     As many days as are written to are held in memory, and a few more; a day has as many entries as
     sites, protocols and hours there are. `counted`: the rows of all segments up to this number are
@@ -244,6 +287,10 @@ class Book:
         """Uncount the rows of a date: all of them are going to be `found`."""
         self._day(day).forget_rows()
 
+    def leave_rows(self, day: date) -> None:
+        """Nobody knows which rows of a date are counted: this run counts none."""
+        self._day(day).leaves_rows = True
+
     def complete(self, segment: int) -> None:
         """There are no rows in segments up to `segment` that were not told of."""
         self._complete = max(self._complete, segment)
@@ -254,6 +301,8 @@ class Book:
 
     def _add(self, rows: Mapping[tuple[str, str, int], list[int]], day: date, number: int) -> None:
         target = self._day(day)
+        if target.leaves_rows:
+            return
         for (site, protocol, hour_us), (new, repeats) in rows.items():
             entry = target.entry(site, protocol, hour_us)
             entry.received += new + repeats
@@ -276,27 +325,48 @@ class Book:
         found = self._days.get(day)
         if found is None:
             found = self._days[day] = _Day(day)
-            kept = self._read(day)
-            if kept is not None:
-                found.load(kept)
+            found.is_unread = True
+            self._maybe_load(found)
         return found
+
+    def _maybe_load(self, day: _Day) -> None:
+        """Add what the file of `day` holds, if it can be read at present."""
+        try:
+            kept = self._read(day.date)
+        except OSError:
+            return
+        except DamagedDay:
+            day.lose()
+            return
+        if kept is None:
+            day.is_unread = False
+        else:
+            day.load(kept)
 
     # --- keeping
 
     def dump(self) -> "tuple[dict[date, bytes], int]":
-        """Every day that has changed, and what to tell `kept` when all of them are on disk."""
+        """Every day that has changed, and what to tell `kept` when all of them are on disk.
+
+        A day whose file cannot be read is left out: what is in it must not be written over.
+        """
         self._recent.clear()
-        dirty = [day for day in self._days.values() if day.dirty]
+        for day in self._days.values():
+            if day.is_unread:
+                self._maybe_load(day)
+        dirty = [day for day in self._days.values() if day.dirty and not day.is_unread]
         dumped = {day.date: day.dump() for day in dirty}
         for day in dirty:
             day.dirty = False
-        return dumped, self._complete
+        is_all = not any(day.is_unread for day in self._days.values())
+        return dumped, self._complete if is_all else self.counted
 
     def kept(self, complete: int) -> None:
         """What `dump` gave is on disk."""
         self.counted = max(self.counted, complete)
         for day in sorted(self._days)[:-_DAYS_MAX]:
-            if not self._days[day].dirty:
+            one = self._days[day]
+            if not (one.dirty or one.is_unread or one.leaves_rows):
                 del self._days[day]
 
     def not_kept(self, days: Iterable[date]) -> None:

@@ -10,10 +10,12 @@ from collections.abc import Awaitable, Callable
 from datetime import date
 from typing import Final, Protocol
 
-from collector.book import Book, DayFile, RowCount, file_name, read_day
+from collector.book import Book, DamagedDay, DayFile, RowCount, file_name, read_day
 from storage import StorageError, census
 
 _log: Final = logging.getLogger("collector")
+# A border behind which nothing lies.
+_EVERY_SEGMENT: Final = 2**63
 
 
 class Folder(Protocol):
@@ -48,6 +50,7 @@ class BookKeeper:
         self._in_thread = in_thread
         self.book = Book(self._read)
         self.failures = 0
+        self._unreadable: set[date] = set()
 
     def load(self) -> None:
         """Count the rows that no file counts; to be called before there are new ones.
@@ -59,8 +62,7 @@ class BookKeeper:
 
         def border(day: date) -> int:
             if day not in borders:
-                kept = self._read(day)
-                borders[day] = 0 if kept is None else kept.through
+                borders[day] = self._border(day)
             return borders[day]
 
         try:
@@ -78,6 +80,17 @@ class BookKeeper:
                 self.book.found(rows, day, newest)
         self.book.complete(found.highest)
 
+    def _border(self, day: date) -> int:
+        """Up to which segment rows of a date are counted, or to be left alone."""
+        try:
+            kept = self._read(day)
+        except OSError:
+            self.book.leave_rows(day)
+            return _EVERY_SEGMENT
+        except DamagedDay:
+            return 0
+        return 0 if kept is None else kept.through
+
     def _find(self, border: Callable[[date], int], borders: dict[date, int]) -> census.Census:
         """The rows behind `border`, of which `borders` tells what it gave."""
         found = self._count(border)
@@ -94,24 +107,33 @@ class BookKeeper:
         return found
 
     def _read(self, day: date) -> DayFile | None:
+        """The file of a day. Raises OSError, told once until it can be read, and `DamagedDay`."""
         name = file_name(day)
         try:
             data = self._folder.read(name)
-            if data is None:
-                return None
-            try:
-                return read_day(data)
-            except ValueError as error:
-                damaged = f"damaged-{name}"
-                _log.warning(
-                    "audit/%s is damaged and kept as audit/%s; stored rows are counted again at "
-                    "the next start, refusals of that day are lost: %s",
-                    *(name, damaged, error),
-                )
-                self._folder.move(name, damaged)
+            found = None if data is None else read_day(data)
+        except ValueError as error:
+            self._set_aside(name, error)
+            raise DamagedDay(name) from error
         except OSError as error:
-            _log.warning("audit/%s cannot be read: %s", name, error.strerror)
-        return None
+            if day not in self._unreadable:
+                self._unreadable.add(day)
+                _log.warning(
+                    "audit/%s cannot be read, and is not written until it can: %s",
+                    *(name, error.strerror),
+                )
+            raise
+        self._unreadable.discard(day)
+        return found
+
+    def _set_aside(self, name: str, error: ValueError) -> None:
+        damaged = f"damaged-{name}"
+        self._folder.move(name, damaged)
+        _log.warning(
+            "audit/%s is damaged and kept as audit/%s; its rows are counted again, now at a start "
+            "and else at the next one, refusals of that day are lost: %s",
+            *(name, damaged, error),
+        )
 
     async def save(self) -> None:
         """Write the days that have changed; a failed write is told and tried next time.

@@ -13,15 +13,27 @@ from collector import demo as demonstration
 from collector.cli_audit import audit, show_receipt
 from collector.cli_export import export
 from collector.cli_quarantine import quarantine
-from collector.cli_shared import EXIT_FAULTY, config_option, data_directory, load, told_plainly
+from collector.cli_shared import (
+    EXIT_FAULTY,
+    Commands,
+    clear_up_when_ended,
+    config_option,
+    data_directory,
+    load,
+    told_plainly,
+)
 from collector.config import Config
 from storage import Files, Lake, StorageError, inspect, layout, read_scans, recovery, views
 from storage import tail as log_tail
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(package_name="event-collector", prog_name="collector")
-def main() -> None:
+@click.pass_context
+def main(context: click.Context) -> None:
     """Collect analytics events over three public protocols; query them as Parquet.
 
     Start with `collector serve`, send some traffic with `collector demo`, look at it with
@@ -29,6 +41,9 @@ def main() -> None:
     """
     # A reader that closes the pipe early (`| head`) ends the command quietly.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    # The server knows what to do about signals itself.
+    if context.invoked_subcommand != "serve":
+        clear_up_when_ended()
 
 
 @main.command()

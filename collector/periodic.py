@@ -2,14 +2,19 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Awaitable, Callable
+from typing import Final
+
+_log: Final = logging.getLogger("collector")
 
 
 class Periodic:
     """Runs `work` every `interval_s`, sooner when woken, and once more at the end.
 
-    `pause_s`: how soon after a run the next one may begin, however often it is woken. `work` raises
-    nothing. Made and used on one event loop.
+    `pause_s`: how soon after a run the next one may begin, however often it is woken. What `work`
+    raises is a bug of ours: it is told, and the next turn comes as ever. Made and used on one event
+    loop.
     """
 
     def __init__(
@@ -27,7 +32,7 @@ class Periodic:
         self._woken.set()
 
     async def finish(self) -> None:
-        """Run once more, for all that came before, then end."""
+        """Run once more, for all that came before, then end; raises nothing."""
         self._is_over = True
         self._woken.set()
         await self._task
@@ -40,6 +45,9 @@ class Periodic:
             self._woken.clear()
             # Looked at before the run: what comes during it needs another one.
             is_last = self._is_over
-            await self._work()
+            try:
+                await self._work()
+            except Exception:  # noqa: BLE001 a task that ended would be missed only at a stop
+                _log.exception("work that is done again and again failed")
             if not self._is_over:
                 await asyncio.sleep(self._pause_s)

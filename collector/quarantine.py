@@ -120,13 +120,15 @@ class Quarantine:
     ) -> dict[str, int]:
         """Take out the events of a person, or only count them; how many, by file.
 
-        Those of the person's site whose bytes hold the value that the person is known by. Raises
-        `StorageError` or OSError.
+        Those of the person's site whose bytes hold the value that the person is known by, or one of
+        `values`, by which the person is known too. Raises `StorageError` or OSError.
         """
         await self.flush()
         erase = partial(self._aside.erase, person.site, [person.value, *values], dry_run=dry_run)
-        counts: dict[str, int] = await self._in_thread(erase)
-        self._is_stale = True
+        try:
+            counts: dict[str, int] = await self._in_thread(erase)
+        finally:
+            self._is_stale = True
         return counts
 
     def refresh(self) -> None:
@@ -274,21 +276,28 @@ class Quarantine:
         """
         pending, self._pending, self._pending_bytes = self._pending, [], 0
         flushes, self._flushes = self._flushes, []
-        allowed: set[str] = set()
-        if pending:
-            try:
-                await self._in_thread(self._write, pending, allowed)
-            except (StorageError, OSError) as error:
-                self._failed(error)
-            self._decide(pending, allowed)
-        for done in flushes:
-            if not done.done():
-                done.set_result(None)
         try:
-            await self._tidy()
+            if pending:
+                await self._write_and_decide(pending)
+        finally:
+            for done in flushes:
+                if not done.done():
+                    done.set_result(None)
+        try:
+            await self._tidy(has_written=bool(pending))
         except (StorageError, OSError) as error:
             self._is_stale = True
             self._failed(error)
+
+    async def _write_and_decide(self, pending: list[_Candidate]) -> None:
+        allowed: set[str] = set()
+        try:
+            await self._in_thread(self._write, pending, allowed)
+        except (StorageError, OSError) as error:
+            self._failed(error)
+        finally:
+            # Whatever happened, somebody may wait for it.
+            self._decide(pending, allowed)
 
     def _failed(self, error: Exception) -> None:
         self.failures += 1
@@ -322,7 +331,10 @@ class Quarantine:
             self._aside.add(chosen)
         allowed.update(one.id for one in chosen)
 
-    async def _tidy(self) -> None:
+    async def _tidy(self, *, has_written: bool) -> None:
+        if has_written:
+            # Not a part of the write: what was kept stays kept if this fails.
+            await self._in_thread(self._aside.join)
         now_us = self._now_us()
         expires = self._days or any(self._site_days.values())
         if expires and now_us - self._expired_us >= _EXPIRE_EVERY_US:

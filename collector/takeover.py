@@ -67,6 +67,7 @@ def take_over(
                 events.append(kept)
         if events:
             into.add(events)
+            into.join()
         for name in done:
             folder.remove(name)
         taken += len(events)

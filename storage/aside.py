@@ -22,6 +22,7 @@ import msgspec
 
 from storage import asidenames, layout, parquet
 from storage.asidenames import AsidePart
+from storage.asidesearch import Search
 from storage.errors import StorageError
 from storage.files import Files
 
@@ -137,7 +138,7 @@ class Aside:
             return self._sizes(self._live())
 
     def add(self, events: Sequence[Kept]) -> None:
-        """Keep `events`; on success they are on disk."""
+        """Keep `events`; on success they are on disk. Many calls make many files: see `join`."""
         with self._lock:
             part = AsidePart(self._next, self._next, 0)
             lines = self._temporary / f"{part.name}.ndjson"
@@ -147,12 +148,24 @@ class Aside:
                     self._files.write(descriptor, _encoder.encode_lines(events), 0)
                 finally:
                     self._files.close(descriptor)
-                rows = self._copy(_from_lines(lines), part)
+                self._copy(_from_lines(lines), part, rows=len(events))
             finally:
-                self._files.remove(lines)
-            assert rows == len(events), f"{rows} of {len(events)} events were converted"
+                self._discard(lines)
             self._next += 1
-            self._join()
+
+    def join(self) -> None:
+        """Make one file of the small ones at the end, when there are many."""
+        with self._lock:
+            live = self._live()
+            small: list[AsidePart] = []
+            for part in reversed(live):
+                if (self._folder / part.name).stat().st_size >= _SMALL_BYTES:
+                    break
+                small.insert(0, part)
+            if len(small) >= _JOINED_AT:
+                wide = AsidePart(small[0].first, small[-1].last, 0)
+                self._copy(f"SELECT * FROM {self._source(small)}", wide)  # noqa: S608
+                self._remove(small)
 
     def ids(self) -> set[str]:
         """The ids of all events that are kept."""
@@ -190,26 +203,45 @@ class Aside:
         """Take out the events of `site` that hold any of the texts; how many, by file name.
 
         Looked for in the bytes as sent and as JSON means them, in the id, in what was kept of the
-        rest of the body and of the headers; letters of either case alike, UUIDs with dashes and
-        without. `dry_run`: only count.
+        rest of the body and of the headers, as `asidesearch` says. A file that is no part and may
+        hold them is removed whole, and counts as one. `dry_run`: only count.
         """
-        needles = asidenames.needles(values)
+        search = Search(values)
         counts: dict[str, int] = {}
-        if not needles:
+        if not search:
             return counts
         with self._lock:
+            if not dry_run:
+                # What a failed removal left of an earlier try holds what is to go.
+                found = asidenames.listed(self._folder)
+                self._remove(set(found) - set(asidenames.live(found)))
+            self._erase_remains(site, search, counts, dry_run=dry_run)
             for part in self._live():
                 rows = self._run(
                     "SELECT id::VARCHAR, raw, event_id, envelope, headers::VARCHAR "  # noqa: S608
                     f"FROM {self._source([part])} WHERE site_id = ?",
                     [site],
                 )
-                found = [row[0] for row in rows if asidenames.holds(needles, row[1:])]
-                if found:
-                    counts[part.name] = len(found)
+                ids = [row[0] for row in rows if search.finds(row[1:])]
+                if ids:
+                    counts[part.name] = len(ids)
                     if not dry_run:
-                        self._rewrite(part, "id::VARCHAR NOT IN (SELECT unnest(?))", [found])
+                        self._rewrite(part, "id::VARCHAR NOT IN (SELECT unnest(?))", [ids])
         return counts
+
+    def _erase_remains(
+        self, site: str, search: Search, counts: dict[str, int], *, dry_run: bool
+    ) -> None:
+        gone = [
+            path
+            for path in asidenames.remains(self._folder)
+            if search.finds_in_remains(self._files.read(path), site)
+        ]
+        counts.update((path.name, 1) for path in gone)
+        if gone and not dry_run:
+            for path in gone:
+                self._files.remove(path)
+            self._files.sync_folder(self._folder)
 
     # --- one file
 
@@ -218,7 +250,7 @@ class Aside:
         try:
             self._run(f"SELECT count(raw) FROM {self._source([part])}")  # noqa: S608
         except StorageError as error:
-            name = f"damaged-{part.name}"
+            name = f"{asidenames.DAMAGED}{part.name}"
             _log.warning("%s; it is kept as %s", error, name)
             self._files.publish(self._folder / part.name, self._folder / name)
             return True
@@ -273,29 +305,32 @@ class Aside:
         self._copy(sql, AsidePart(part.first, part.last, part.generation + 1), values)
         self._remove([part])
 
-    def _join(self) -> None:
-        """Make one file of the small ones at the end, when there are many."""
-        live = self._live()
-        small: list[AsidePart] = []
-        for part in reversed(live):
-            if (self._folder / part.name).stat().st_size >= _SMALL_BYTES:
-                break
-            small.insert(0, part)
-        if len(small) >= _JOINED_AT:
-            wide = AsidePart(small[0].first, small[-1].last, 0)
-            self._copy(f"SELECT * FROM {self._source(small)}", wide)  # noqa: S608
-            self._remove(small)
+    def _copy(
+        self,
+        sql: str,
+        part: AsidePart,
+        values: list[object] | None = None,
+        *,
+        rows: int | None = None,
+    ) -> None:
+        """Publish the rows of `sql`, which are `rows` if that is known, as `part`.
 
-    def _copy(self, sql: str, part: AsidePart, values: list[object] | None = None) -> int:
-        """Publish the rows of `sql` as `part`; how many. One that would be empty is not made."""
+        One without rows is made too: it says that its numbers are gone, until no dead file is left.
+        """
         temporary = self._temporary / part.name
-        self._files.remove(temporary)
-        rows = self._run(
-            f"COPY ({sql}) TO {parquet.quote(temporary)} (FORMAT parquet, COMPRESSION zstd)", values
-        )[0][0]
-        # Also an empty one: it says that its numbers are gone, until no dead file is left.
-        self._files.publish(temporary, self._folder / part.name)
-        return int(rows)
+        # DuckDB would make it readable by everybody; it fills one that is there as it is.
+        self._files.close(self._create(temporary))
+        try:
+            copied = self._run(
+                f"COPY ({sql}) TO {parquet.quote(temporary)} "
+                "(FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false)",
+                values,
+            )[0][0]
+            if rows is not None and copied != rows:
+                raise StorageError(f"{self._folder}: {copied} of {rows} events were converted")
+            self._files.publish(temporary, self._folder / part.name)
+        finally:
+            self._discard(temporary)
 
     # --- all files
 
@@ -322,6 +357,13 @@ class Aside:
         if listed:
             self._files.sync_folder(self._folder)
 
+    def _discard(self, temporary: Path) -> None:
+        """Remove a file under construction; one that stays is removed at the next start."""
+        try:
+            self._files.remove(temporary)
+        except OSError as error:
+            _log.warning("%s could not be removed: %s", temporary, error.strerror)
+
     def _create(self, path: Path) -> int:
         self._files.remove(path)
         return self._files.create(path)
@@ -338,7 +380,7 @@ def _from_lines(path: Path) -> str:
     kinds = ", ".join(f"{name}: '{line}'" for name, _, line, _ in COLUMNS)
     chosen = ", ".join(f"{expression} AS {name}" for name, _, _, expression in COLUMNS)
     return (
-        f"SELECT {chosen} FROM read_json({parquet.quote(path)}, "  # noqa: S608
+        f"SELECT {chosen} FROM read_json({parquet.pattern(path)}, "  # noqa: S608
         f"format = 'newline_delimited', columns = {{{kinds}}}, "
         f"maximum_object_size = {parquet.LINE_BYTES_MAX})"
     )

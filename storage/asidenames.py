@@ -1,20 +1,19 @@
-"""What names of quarantine files mean, and what is looked for in a kept event. Reads folders."""
+"""What names of quarantine files mean. Reads folders, no file."""
 
 import re
-import uuid
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from storage import parquet
 
 _PART: Final = re.compile(r"part-(\d{12})-(\d{12})-(\d{6})\.parquet")
-# Shorter texts are in everything.
-_NEEDLE_CHARS_MIN: Final = 2
-_ESCAPE: Final = re.compile(r"\\u([0-9a-f]{4})")
-_anything: Final = msgspec.json.Decoder[object]()
+# What else holds kept events: a file that is no Parquet any more, one of an earlier version that
+# was not taken over, and what is left of replacing one.
+_REMAINS: Final = re.compile(r"damaged-.*\.parquet|.*\.json|.*\.tmp")
+DAMAGED: Final = "damaged-"
 
 
 class AsidePart(msgspec.Struct, frozen=True, order=True):
@@ -44,6 +43,15 @@ def listed(folder: Path) -> list[AsidePart]:
     return sorted(AsidePart(int(m[1]), int(m[2]), int(m[3])) for m in found if m)
 
 
+def remains(folder: Path) -> list[Path]:
+    """Files with kept events that are no parts: they are searched and removed whole, or stay."""
+    if not folder.is_dir():
+        return []
+    return sorted(
+        path for path in folder.iterdir() if _REMAINS.fullmatch(path.name) and path.is_file()
+    )
+
+
 def live(parts: Iterable[AsidePart]) -> list[AsidePart]:
     """The files that no other makes dead, by number."""
     kept: list[AsidePart] = []
@@ -55,56 +63,5 @@ def live(parts: Iterable[AsidePart]) -> list[AsidePart]:
 
 def source(paths: Sequence[Path], *, numbered: bool = False) -> str:
     """A table expression: the rows of `paths`; `numbered`: with their files and numbers in them."""
-    names = ", ".join(parquet.quote(path) for path in paths)
     more = ", filename = true, file_row_number = true" if numbered else ""
-    return f"read_parquet([{names}], hive_partitioning = false{more})"
-
-
-def needles(values: Iterable[str]) -> list[str]:
-    """What to look for: each text in small letters, a UUID in both of its spellings."""
-    found: set[str] = set()
-    for value in values:
-        if len(value) < _NEEDLE_CHARS_MIN:
-            continue
-        found.add(value.lower())
-        try:
-            one = uuid.UUID(value)
-        except ValueError:
-            continue
-        found |= {str(one), one.hex}
-    return sorted(found)
-
-
-def holds(sought: Sequence[str], values: Iterable[object]) -> bool:
-    """Whether one of the texts stands in one of the values: bytes, texts, or JSON of either."""
-    return any(needle in text for value in values for text in _texts(value) for needle in sought)
-
-
-def _texts(value: object) -> list[str]:
-    """A value as it stands, and the texts in it if it is JSON, in small letters."""
-    if value is None:
-        return []
-    data: bytes = value if isinstance(value, bytes) else str(value).encode()
-    texts = [data.decode("utf-8", "replace").lower()]
-    if b"\\" in data:
-        try:
-            texts += [text.lower() for text in _strings(_anything.decode(data))]
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            # No JSON as a whole; its texts may be escaped all the same.
-            plain = _ESCAPE.sub(lambda match: chr(int(match[1], 16)), texts[0])
-            texts.append(plain.replace("\\/", "/").lower())
-    return texts
-
-
-def _strings(value: Any) -> list[str]:
-    found: list[str] = []
-    waiting = [value]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, str):
-            found.append(one)
-        elif isinstance(one, dict):
-            waiting += [*one, *one.values()]
-        elif isinstance(one, list):
-            waiting += one
-    return found
+    return f"read_parquet({parquet.listed(paths)}, hive_partitioning = false{more})"

@@ -142,13 +142,11 @@ def _count_parts(events: Path, parts: Sequence[Part], found: Counter[_Place]) ->
         return
     with parquet.connect(threads=_THREADS) as connection:
         for start in range(0, len(parts), _FILES_AT_ONCE):
-            names = ", ".join(
-                parquet.quote(events / part.name) for part in parts[start : start + _FILES_AT_ONCE]
-            )
+            group = [events / part.name for part in parts[start : start + _FILES_AT_ONCE]]
             rows = connection.execute(
                 "SELECT date, site_id, protocol, "  # noqa: S608  our own paths, quoted
                 f"epoch_us(received_time) // {_HOUR_US} AS hour, is_duplicate <> 0, count(*) "
-                f"FROM read_parquet([{names}], hive_partitioning = true, "
+                f"FROM read_parquet({parquet.listed(group)}, hive_partitioning = true, "
                 "hive_types = {'date': DATE}) GROUP BY ALL"
             ).fetchall()
             for day, site, protocol, hour, is_duplicate, count in rows:

@@ -12,7 +12,7 @@ from typing import Final
 
 import duckdb
 
-from storage import parquet, partlayout, views
+from storage import parquet, partlayout
 from storage.errors import CompactionFailed, Interrupted, StorageError
 from storage.files import Files
 from storage.layout import Part
@@ -151,8 +151,7 @@ class Compactor:
 
 def _read(paths: Sequence[Path]) -> str:
     """A table expression: the rows of parts, older ones with columns that they lack as NULL."""
-    listed = ", ".join(views.pattern(path) for path in paths)
     return (
-        f"read_parquet([{listed}], hive_partitioning = false, union_by_name = true, "
+        f"read_parquet({parquet.listed(paths)}, hive_partitioning = false, union_by_name = true, "
         "filename = true)"
     )

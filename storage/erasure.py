@@ -125,6 +125,7 @@ def erase(
 
     done, failed = on_each(days, of_date, tell)
     torn = _erase_torn(work, [person.value, *visitors], dry_run=dry_run)
+    work.files.clear_scratch()
     raise_for(failures | failed)
     files = [one for some in done for one in some]
     return Erased(meant, sum(one.rows for one in files), files, torn, visitors)

@@ -11,16 +11,20 @@ import errno
 import fcntl
 import os
 import platform
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from storage import layout
 from storage.errors import Locked
 
 _MODE = 0o640
+_FOLDER_MODE = 0o777  # less what the umask of the process takes away
+_PRIVATE_MODE = 0o750
 _AT_FDCWD: Final = -100
 _RENAME_EXCHANGE: Final = 2
 # For C libraries that do not know `renameat2` (musl); numbers of the system call.
@@ -30,17 +34,25 @@ CANNOT: Final = frozenset(
     {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EXDEV, errno.EPERM, errno.EMLINK}
 )
 _COPY_BYTES = 1024 * 1024
+_SCRATCH: Final = "collector-"
+_SCRATCH_NAME: Final = re.compile(rf"{_SCRATCH}([1-9]\d*)-.*")
+# Private folders of this process that are in use: what a signal handler has to remove.
+_in_use: Final[set[Path]] = set()
 
 
 class Files:
     """The real disk."""
 
     def make_folder(self, path: Path) -> None:
-        """Make `path` and what is missing above it, if it is not there yet; lasting on success."""
+        """Make `path` and what is missing above it, if it is not there yet; lasting on success.
+
+        One of `layout.PRIVATE` is closed to everybody but its user and group.
+        """
         if path.is_dir():
             return
         self.make_folder(path.parent)
-        path.mkdir(exist_ok=True)
+        mode = _PRIVATE_MODE if path.name in layout.PRIVATE else _FOLDER_MODE
+        path.mkdir(mode=mode, exist_ok=True)
         self.sync_folder(path.parent)
 
     def lock(self, path: Path) -> int:
@@ -243,11 +255,37 @@ class Files:
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
-        """A private folder in the system's temporary folder, removed at the end."""
-        path = Path(tempfile.mkdtemp(prefix="collector-"))
-        try:
-            yield path
-        finally:
+        """A private folder in the system's temporary folder, removed at the end.
+
+        After kill -9 it stays, until `clear_scratch` of the next use.
+        """
+        self.clear_scratch()
+        path = Path(tempfile.mkdtemp(prefix=f"{_SCRATCH}{os.getpid()}-"))
+        with _in_use_until_removed(path):
+            lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                # Process ids are not enough: a container that shares the folder has its own.
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                yield path
+            finally:
+                os.close(lock)
+
+    def clear_scratch(self) -> None:
+        """Remove what processes that are gone left of `scratch`; they may hold what people sent.
+
+        Only folders of the same user are touched, and none of a living process. What cannot be
+        removed stays.
+        """
+        with suppress(OSError), os.scandir(tempfile.gettempdir()) as entries:
+            for entry in entries:
+                found = _SCRATCH_NAME.fullmatch(entry.name)
+                if found and not _is_running(int(found[1])):
+                    _remove_if_left(Path(entry.path))
+
+    @staticmethod
+    def remove_private() -> None:
+        """Remove the folders of `scratch` and `beside` that are in use: the process is to end."""
+        for path in list(_in_use):
             shutil.rmtree(path, ignore_errors=True)
 
     @contextmanager
@@ -261,10 +299,8 @@ class Files:
         except OSError as error:
             raise OSError(error.errno, error.strerror, str(path)) from None
         folder = Path(name)
-        try:
+        with _in_use_until_removed(folder):
             yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
     def hand_over(self, temporary: Path, final: Path) -> None:
         """Give what somebody asked for its name: a finished file, or a folder of such.
@@ -277,6 +313,43 @@ class Files:
             Files.force(self, path)
         temporary.replace(final)
         self.sync_folder(final.parent)
+
+
+@contextmanager
+def _in_use_until_removed(path: Path) -> Iterator[None]:
+    _in_use.add(path)
+    try:
+        yield
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+        _in_use.discard(path)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        pass  # somebody else's, or nobody can tell
+    return True
+
+
+def _remove_if_left(path: Path) -> None:
+    """Remove a folder of ours that nobody has locked; whatever else it is stays."""
+    try:
+        # Of a link nothing is opened.
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        if os.fstat(descriptor).st_uid == os.geteuid():
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(path, ignore_errors=True)
+    except OSError:
+        pass  # locked: in use
+    finally:
+        os.close(descriptor)
 
 
 def _exchange(path: bytes, other: bytes) -> None:

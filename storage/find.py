@@ -134,9 +134,9 @@ def in_parts(directory: Path, day: date, one: Sought) -> list[FoundRow]:
 def _in_files(directory: Path, paths: Sequence[Path], one: Sought) -> list[FoundRow]:
     if not paths:
         return []
-    names = ", ".join(parquet.quote(path) for path in paths)
     sql = (
-        f"SELECT {_CHOSEN}, filename, file_row_number FROM read_parquet([{names}], "  # noqa: S608
+        f"SELECT {_CHOSEN}, filename, file_row_number "  # noqa: S608
+        f"FROM read_parquet({parquet.listed(paths)}, "
         "hive_partitioning = false, filename = true, file_row_number = true) "
         "WHERE idempotency_key = ? OR event_id = ?::UUID OR dedup_key = ?"
     )

@@ -30,6 +30,8 @@ REMOVED: Final = "removed"
 ORDERS: Final = "orders"
 KEYS: Final = "keys"
 AUDIT: Final = "audit"
+# What people sent, in the clear: readable by the user and the group of the collector only.
+PRIVATE: Final = frozenset({WAL, STATE, QUARANTINE, ORDERS})
 FOLDERS: Final = (WAL, EVENTS, KEYS, STATE, TEMPORARY, QUARANTINE, REMOVED, ORDERS, AUDIT)
 _DAY_US: Final = 24 * 3600 * 1_000_000
 _EPOCH_ORDINAL: Final = date(1970, 1, 1).toordinal()

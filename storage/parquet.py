@@ -4,7 +4,8 @@ One connection, used from one thread. Writes only to the temporary path it is gi
 `files.publish`. Settings are of the subset that DuckDB 1.5 and 2.0 share.
 """
 
-from collections.abc import Iterator, Sequence
+import glob
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import duckdb
@@ -40,12 +41,25 @@ def quote(text: str | Path) -> str:
     return "'" + str(text).replace("'", "''") + "'"
 
 
+def pattern(path: Path, tail: str = "") -> str:
+    """An SQL string that DuckDB reads as exactly `path`, plus `tail`, which may be a pattern.
+
+    Whatever DuckDB is to read is named so: it takes a plain name with `*`, `?` or `[` in it for a
+    pattern, and would read files of other folders. What it writes is named by `quote`.
+    """
+    return quote(glob.escape(str(path)) + tail)
+
+
+def listed(paths: Iterable[Path]) -> str:
+    """An SQL list of files for DuckDB to read: exactly `paths`."""
+    return f"[{', '.join(pattern(path) for path in paths)}]"
+
+
 def lines_sql(paths: Sequence[Path]) -> str:
     """A table expression: the rows in segments `paths`, as they stand in the lines."""
-    listed = ", ".join(quote(path) for path in paths)
     columns = ", ".join(f"{column.name}: '{column.line_type}'" for column in COLUMNS)
     return (
-        f"read_json([{listed}], format = 'newline_delimited', columns = {{{columns}}}, "
+        f"read_json({listed(paths)}, format = 'newline_delimited', columns = {{{columns}}}, "
         f"maximum_object_size = {LINE_BYTES_MAX}) "
     )
 
@@ -84,11 +98,10 @@ def recent_keys(parts: Sequence[Path], since_us: int) -> Iterator[Keys]:
     try:
         with connect(threads=2) as connection:
             for group in _groups(parts):
-                listed = ", ".join(quote(path) for path in group)
                 columns = connection.execute(
                     "SELECT ('0x' || dedup_key[1:16])::UBIGINT AS high, "  # noqa: S608
                     "('0x' || dedup_key[17:])::UBIGINT AS low, epoch_us(received_time) AS times "
-                    f"FROM read_parquet([{listed}], hive_partitioning = false) "
+                    f"FROM read_parquet({listed(group)}, hive_partitioning = false) "
                     "WHERE is_duplicate = 0 AND dedup_key IS NOT NULL "
                     f"AND received_time > make_timestamptz({since_us})"
                 ).fetchnumpy()

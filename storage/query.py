@@ -344,8 +344,8 @@ class Lake:
         ]
         if self.listing.parts:
             events = self._directory / layout.EVENTS
-            names = ", ".join(views.pattern(events / part.name) for part in self.listing.parts)
-            queries.insert(0, views.parquet_sql(f"[{names}]"))
+            names = parquet.listed(events / part.name for part in self.listing.parts)
+            queries.insert(0, views.parquet_sql(names))
         every_row = views.events_view("\nUNION ALL\n".join(queries) or views.empty_sql())
         for view in (every_row, *views.VIEWS):
             self._connection.execute(views.statement(view))

@@ -9,7 +9,7 @@ from typing import Final
 
 import duckdb
 
-from storage import parquet, views
+from storage import parquet
 from storage.errors import StorageError
 
 SESSIONS_MAX: Final = 2_000_000  # about 200 bytes of memory each
@@ -31,7 +31,7 @@ def read_scans(path: Path) -> dict[str, str]:
     """
     with path.open("rb") as file:
         is_parquet = file.read(len(_PARQUET_MAGIC)) == _PARQUET_MAGIC
-    name = views.pattern(path)
+    name = parquet.pattern(path)
     table = f"read_parquet({name})" if is_parquet else f"read_csv({name}, {_CSV})"
     try:
         with parquet.connect(threads=1, memory_limit_mb=_MEMORY_MB) as connection:

@@ -229,7 +229,7 @@ class _Follower:
         try:
             lines = _lines(
                 lake,
-                f"read_parquet({parquet.quote(path)}, hive_partitioning = false, "
+                f"read_parquet({parquet.pattern(path)}, hive_partitioning = false, "
                 f"file_row_number = true) WHERE {condition} ORDER BY {order}",
             )
         except QueryError:

@@ -6,12 +6,12 @@ people what each view means. All views but `events` see valid rows only.
 """
 # ruff: noqa: S608  every piece of this SQL is our own text, paths excepted, which are quoted
 
-import glob
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from storage import parquet
 from storage.parquet import quote
 from storage.schema import COLUMNS
 
@@ -337,14 +337,9 @@ def empty_sql() -> str:
     return f"SELECT {columns}, NULL::DATE AS date WHERE false"
 
 
-def pattern(path: Path, tail: str = "") -> str:
-    """An SQL string that DuckDB reads as exactly `path`, plus `tail`, which may be a pattern."""
-    return quote(glob.escape(str(path)) + tail)
-
-
 def views_sql(events_folder: Path) -> str:
     """The text of `views.sql`: every view, over a plain glob below `events_folder`."""
-    events = events_view(parquet_sql(pattern(events_folder.absolute(), "/**/*.parquet")))
+    events = events_view(parquet_sql(parquet.pattern(events_folder.absolute(), "/**/*.parquet")))
     views = "\n\n".join(
         f"-- {view.name}: {view.meaning}\n{statement(view)};" for view in (events, *VIEWS)
     )

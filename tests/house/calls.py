@@ -117,6 +117,7 @@ def decoders_are_built_once(module: Module) -> Iterator[Fault]:
 
 CATCHES_ALL: Final[Mapping[str, str]] = {
     "collector/asgi.py": "a bug of ours becomes a logged 500; a failed start must be told",
+    "collector/periodic.py": "one failed turn must not be the last: it tells, and goes on",
     "storage/store.py": "what was opened is closed before the error goes on",
     "storage/upkeep.py": "nobody would miss a thread that ended: it tells, and tries again",
 }

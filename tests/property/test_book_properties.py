@@ -32,9 +32,12 @@ class Disk:
         self.files: dict[str, bytes] = {}
         self.rows: dict[int, tuple[date, Counter[tuple[str, str, int, bool]]]] = {}
         self.fails = False
+        self.is_unreadable = False
 
     def read(self, name: str) -> bytes | None:
         """See SmallFiles."""
+        if self.is_unreadable:
+            raise OSError(24, "Too many open files")
         return self.files.get(name)
 
     def write(self, name: str, data: bytes) -> None:
@@ -68,6 +71,7 @@ class World:
         self.segment = 0
         self.refused: Counter[tuple[str, str, int]] = Counter()
         self.lost = False
+        self.leaves_rows = False
         self.start()
 
     def start(self) -> None:
@@ -78,6 +82,7 @@ class World:
 
         self.keeper = BookKeeper(self.disk, count=self.disk.count, in_thread=here)
         self.keeper.load()
+        self.leaves_rows = self.disk.is_unreadable
         self.counts = Counts(self.keeper.book, Metrics())
         self.open_segment()
         self.flying: list[tuple[Any, Any, dict[str, list[int]], int]] = []
@@ -140,9 +145,18 @@ class World:
         self.lost = True
         self.start()
 
+    def damage(self) -> None:
+        """The newest file is no day any more, and was read by nobody since the start."""
+        self.lost = True
+        self.start()
+        if self.disk.files:
+            self.leaves_rows = True
+            self.disk.files[max(self.disk.files)] = b"{"
+
     def days(self) -> list[book.DayFile]:
-        """What the files say."""
-        return [book.read_day(data) for _, data in sorted(self.disk.files.items())]
+        """What the files say, but for damaged ones."""
+        files = sorted(self.disk.files.items())
+        return [book.read_day(data) for _, data in files if data != b"{"]
 
     def audit(self) -> list[audit.Line]:
         """`collector audit` now."""
@@ -164,6 +178,8 @@ _steps = st.one_of(
     st.tuples(st.just("seal"), st.none()),
     st.tuples(st.just("save"), st.booleans()),
     st.tuples(st.just("crash"), st.none()),
+    st.tuples(st.just("damage"), st.none()),
+    st.tuples(st.just("unreadable"), st.booleans()),
     st.tuples(st.just("minutes"), st.integers(-40, 90)),
 )
 
@@ -182,12 +198,19 @@ def test_no_crash_and_no_clock_makes_a_difference(steps: list[tuple[str, Any]]) 
             world.save(fails=value)
         elif name == "minutes":
             world.now_us += value * _MINUTE_US
+        elif name == "unreadable":
+            world.disk.is_unreadable = value
         else:
             getattr(world, name)()
         assert [line for line in world.audit() if line.difference] == []
+    world.disk.is_unreadable = False
     world.commit(fails=False)
     world.seal()
     world.save(fails=False)
+    if world.leaves_rows:
+        assert [line for line in world.audit() if line.difference] == []
+        world.start()
+        world.save(fails=False)
     lines = world.audit()
     assert [line for line in lines if line.difference or line.not_counted] == []
     rows = sum(sum(found.values()) for _, found in world.disk.rows.values())
@@ -269,3 +292,51 @@ def test_a_damaged_day_is_kept_aside_and_its_rows_counted_again() -> None:
         world.save(fails=False)
         [line] = world.audit()
         assert (line.received, line.stored, line.rows, line.difference) == (3, 3, 3, 0)
+
+
+def test_a_file_that_cannot_be_read_for_a_moment_is_not_written_over() -> None:
+    """Too many open files at the first event after a start: what was counted before stays."""
+    world = World()
+    world.request(3, 0, 1, 7)
+    world.commit(fails=False)
+    world.seal()
+    world.save(fails=False)
+    world.start()
+    world.disk.is_unreadable = True
+    world.request(2, 0, 0, 1)
+    world.commit(fails=False)
+    world.seal()
+    before = dict(world.disk.files)
+    world.save(fails=False)
+    assert world.disk.files == before
+    assert world.keeper.book.counted < world.segment - 1, "nor are its rows said to be counted"
+    world.disk.is_unreadable = False
+    world.save(fails=False)
+    [day] = world.days()
+    [entries] = day.hours.values()
+    assert sum(entry.rejected.get("invalid_field", 0) for entry in entries) == 8
+    assert sum(entry.stored for entry in entries) == 5
+    assert sum(entry.duplicates for entry in entries) == 1
+    assert world.keeper.book.counted == day.through == world.segment - 1
+
+
+def test_rows_of_a_day_found_damaged_are_counted_at_the_next_start() -> None:
+    """Until then they are not counted, and no difference: the file says that none are."""
+    world = World()
+    world.request(3, 0, 0, 0)
+    world.commit(fails=False)
+    world.seal()
+    world.save(fails=False)
+    world.damage()
+    world.request(2, 0, 0, 4)
+    world.commit(fails=False)
+    world.seal()
+    world.save(fails=False)
+    [day] = world.days()
+    assert day.through == 0
+    assert sorted((line.stored, line.not_counted) for line in world.audit()) == [(0, 2), (0, 3)]
+    world.start()
+    world.save(fails=False)
+    assert sum(line.stored for line in world.audit()) == 5
+    assert [line for line in world.audit() if line.difference or line.not_counted] == []
+    assert sum(line.rejected for line in world.audit()) == 4
