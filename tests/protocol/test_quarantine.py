@@ -3,7 +3,6 @@
 import json
 import time
 import uuid
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 from collector.adapters import ENDPOINTS
 from collector.adapters.contract import Endpoint
 from storage import Files
-from tests.support.app import Collector, example, run, running, with_limits, with_site, with_storage
+from tests.support.app import example, run, running, with_limits, with_site, with_storage
 from tests.support.quarantine import (
     CROCT,
     SCANOVA_BROWSER,
@@ -23,6 +22,7 @@ from tests.support.quarantine import (
     headers_of,
     kept,
     kept_in,
+    post,
 )
 
 GOOD_ID = "f9ac7db6-f900-4d8e-8918-c846834195a8"
@@ -57,14 +57,6 @@ def _batch(*events: Any, **members: Any) -> dict[str, Any]:
     return {"trackingCode": "ZV_demo", "events": list(events), **members}
 
 
-async def _post(
-    collector: Collector, path: str, body: Any, headers: Mapping[str, str], **more: str
-) -> int:
-    named = {name.replace("_", "-"): value for name, value in more.items()}
-    answer = await collector.request("POST", path, body=body, headers={**headers, **named})
-    return answer.status
-
-
 SINGLES = [
     ("/ct", _browser(visitor_id="no uuid"), SCANOVA_BROWSER, "invalid_field"),
     ("/collect", _browser(metadata={"a": "x" * 20_000}), SCANOVA_BROWSER, "field_too_large"),
@@ -82,7 +74,7 @@ def test_a_refused_event_is_kept_as_sent(
 
     async def play() -> None:
         async with running(tmp_path) as collector:
-            assert await _post(collector, path, raw, headers, user_agent="agent/1") >= 400
+            assert await post(collector, path, raw, headers, user_agent="agent/1") >= 400
             [one] = await kept(collector)
         assert (one.raw, one.reason, one.endpoint, one.site_id) == (raw, reason, path, "demo")
         assert one.envelope is None
@@ -115,7 +107,7 @@ def test_items_of_a_batch_are_kept_by_themselves(
                 "no object",
                 make(site_id="elsewhere", visitor_id=7),
             ]
-            assert await _post(collector, path, {"events": events}, headers) == 200
+            assert await post(collector, path, {"events": events}, headers) == 200
             found = await kept(collector)
             # What names no site is kept only where the key reaches one site.
             expected = events[1:4] if "X-API-Key" in headers else events[1:3]
@@ -140,7 +132,7 @@ def test_zenovay_items_keep_what_they_need_of_the_batch(tmp_path: Path) -> None:
         async with running(tmp_path) as collector:
             more = {"userId": "jane", "geo": {"city": "Oslo"}}
             body = _batch(*events, serverContext={**context, **more}, other="x" * 1000)
-            assert await _post(collector, "/api/v1/events", body, ZENOVAY) == 200
+            assert await post(collector, "/api/v1/events", body, ZENOVAY) == 200
             found = await kept(collector)
         assert [one.reason for one in found] == ["invalid_ts", "unknown_goal", "invalid_event_type"]
         assert [json.loads(one.raw) for one in found] == events[1:4]
@@ -169,7 +161,7 @@ def test_a_body_that_is_no_json_is_kept_whole(tmp_path: Path) -> None:
                 ("/client/web/track", CROCT, 400),
                 ("/api/v1/events", ZENOVAY, 400),
             ):
-                assert await _post(collector, path, broken, headers) == status
+                assert await post(collector, path, broken, headers) == status
             found = await kept(collector)
         paths = ["/server-events", "/server-events/batch", "/client/web/track", "/api/v1/events"]
         assert [one.endpoint for one in found] == paths
@@ -303,7 +295,7 @@ def test_what_is_never_kept(tmp_path: Path, case: tuple[str, str, Any, dict[str,
 
     async def play() -> None:
         async with running(tmp_path) as collector:
-            await _post(collector, path, body, headers)
+            await post(collector, path, body, headers)
             assert await kept(collector) == []
             assert collector.rows() == []
         assert kept_in(tmp_path / "data") == []
@@ -330,7 +322,7 @@ def test_given_consent_is_kept(
 
     async def play() -> None:
         async with running(tmp_path) as collector:
-            await _post(collector, path, body, headers)
+            await post(collector, path, body, headers)
             assert len(await kept(collector)) == 1
             assert collector.service._quarantine.withheld == 0
 
@@ -342,9 +334,9 @@ def test_what_is_withheld_is_counted(tmp_path: Path) -> None:
 
     async def play() -> None:
         async with running(tmp_path) as collector:
-            await _post(collector, "/server-events", b"\xff\xfe{\0", SCANOVA_SERVER)
-            await _post(collector, "/server-events", b"consent", SCANOVA_SERVER)
-            await _post(collector, "/api/v1/events", b"{", ZENOVAY, sec_gpc="1")
+            await post(collector, "/server-events", b"\xff\xfe{\0", SCANOVA_SERVER)
+            await post(collector, "/server-events", b"consent", SCANOVA_SERVER)
+            await post(collector, "/api/v1/events", b"{", ZENOVAY, sec_gpc="1")
             assert await kept(collector) == []
             assert collector.service._quarantine.withheld == 3
 
@@ -361,8 +353,8 @@ def test_addresses_in_bodies_of_any_protocol_are_masked(tmp_path: Path) -> None:
                 ("/client/web/track", CROCT),
                 ("/api/v1/events", ZENOVAY),
             ):
-                await _post(collector, path, b"{ip: 198.51.100.77", headers)
-                await _post(collector, path, {"x": [{"ip": "198.51.100.77"}]}, headers)
+                await post(collector, path, b"{ip: 198.51.100.77", headers)
+                await post(collector, path, {"x": [{"ip": "198.51.100.77"}]}, headers)
             found = await kept(collector)
         masked = [b"{ip: [address removed]", b'{"x": [{"ip": "[address removed]"}]}']
         assert [
@@ -389,7 +381,7 @@ def test_an_honoured_objection_keeps_nothing(
     async def play() -> None:
         config = with_site(example(tmp_path), honour_gpc=honours)
         async with running(tmp_path, config) as collector:
-            await _post(collector, path, body, headers, sec_gpc="1")
+            await post(collector, path, body, headers, sec_gpc="1")
             found = await kept(collector)
             assert len(found) == (not honours)
             assert all(headers_of(one)["sec-gpc"] == "1" for one in found)
@@ -405,7 +397,7 @@ def test_what_is_over_a_limit_is_not_kept(tmp_path: Path) -> None:
         async with running(tmp_path, config) as collector:
             body = {"events": [_browser(visitor_id=1)]}
             statuses = [
-                await _post(collector, "/collect/batch", body, SCANOVA_BROWSER) for _ in range(3)
+                await post(collector, "/collect/batch", body, SCANOVA_BROWSER) for _ in range(3)
             ]
             assert statuses == [200, 429, 429]
             assert len(await kept(collector)) == 1
@@ -418,8 +410,8 @@ def test_credentials_and_tokens_are_not_kept(tmp_path: Path) -> None:
 
     async def play() -> None:
         async with running(tmp_path) as collector:
-            await _post(collector, "/client/web/track", b"{", CROCT, x_token="secret.token.here")
-            await _post(collector, "/server-events", b"{", SCANOVA_SERVER, cookie="c=secret")
+            await post(collector, "/client/web/track", b"{", CROCT, x_token="secret.token.here")
+            await post(collector, "/server-events", b"{", SCANOVA_SERVER, cookie="c=secret")
             found = await kept(collector)
             assert len(found) == 2
             text = b"".join(msgspec.json.encode(one) for one in found).decode()
@@ -437,7 +429,7 @@ def test_the_bound_of_a_site_holds(tmp_path: Path) -> None:
         async with running(tmp_path, config) as collector:
             for number in range(20):
                 body = _browser(visitor_id="x" * 500 + str(number))
-                assert await _post(collector, "/ct", body, SCANOVA_BROWSER) == 422
+                assert await post(collector, "/ct", body, SCANOVA_BROWSER) == 422
             await kept(collector)
             full = collector.service._quarantine.full
             assert collector.service._quarantine.bytes_kept <= bytes_max
@@ -456,7 +448,7 @@ def test_the_bound_holds_over_a_restart_and_after_a_replay_makes_room(tmp_path: 
         for expected in (2, 2):
             async with running(tmp_path, config) as collector:
                 for _ in range(3):
-                    await _post(collector, "/ct", _browser(visitor_id=1), SCANOVA_BROWSER)
+                    await post(collector, "/ct", _browser(visitor_id=1), SCANOVA_BROWSER)
                 assert len(await kept(collector)) == expected
 
     run(play())
@@ -477,20 +469,20 @@ def test_croct_is_told_that_all_is_well_only_when_it_is_on_disk(tmp_path: Path) 
         files = Full()
         config = with_site(example(tmp_path), croct_invalid="quarantine")
         async with running(tmp_path, config, files) as collector:
-            assert await _post(collector, "/client/web/track", b"{1", CROCT) == 204
+            assert await post(collector, "/client/web/track", b"{1", CROCT) == 204
             assert [one.raw for one in kept_in(config.storage.directory)] == [b"{1"]
             files.fails = True
-            assert await _post(collector, "/client/web/track", b"{2", CROCT) == 400
+            assert await post(collector, "/client/web/track", b"{2", CROCT) == 400
             assert collector.service._quarantine.failures == 1
             files.fails = False
-            assert await _post(collector, "/client/web/track", _beacon(payload=1), CROCT) == 204
+            assert await post(collector, "/client/web/track", _beacon(payload=1), CROCT) == 204
             reasons = [one.reason for one in await kept(collector)]
             assert reasons == ["malformed_body", "invalid_payload"]
             counted = {k[2:]: n for k, n in collector.service._metrics.events.items()}
             assert counted == {("rejected", "quarantined"): 2, ("rejected", "malformed_body"): 1}
         config = with_storage(config, quarantine_bytes_max=0)
         async with running(tmp_path, config) as collector:
-            assert await _post(collector, "/client/web/track", b"{3", CROCT) == 400
+            assert await post(collector, "/client/web/track", b"{3", CROCT) == 400
 
     run(play())
 
@@ -519,7 +511,7 @@ def test_poison_is_kept_or_left_but_never_a_fault(tmp_path: Path, body: bytes) -
             for endpoint in ENDPOINTS:
                 if isinstance(endpoint, Endpoint):
                     headers = {**SCANOVA_BROWSER, **CROCT, **SCANOVA_SERVER, **ZENOVAY}
-                    assert await _post(collector, endpoint.path, body, headers) < 500
+                    assert await post(collector, endpoint.path, body, headers) < 500
             found = await kept(collector)
             assert collector.service._quarantine.failures == 0
             # A lone surrogate is read as U+FFFD, as adapters do.

@@ -2,29 +2,16 @@
 
 import asyncio
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
 
 from storage import Files, StorageError
 from storage.aside import Aside, Kept
-from tests.support.app import Collector, example, run, running, with_site, with_storage
-from tests.support.quarantine import (
-    CROCT,
-    SCANOVA_SERVER,
-    kept,
-)
-
-
-async def _post(
-    collector: Collector, path: str, body: Any, headers: Mapping[str, str], **more: str
-) -> int:
-    named = {name.replace("_", "-"): value for name, value in more.items()}
-    answer = await collector.request("POST", path, body=body, headers={**headers, **named})
-    return answer.status
+from tests.support.app import example, run, running, with_site, with_storage
+from tests.support.quarantine import CROCT, SCANOVA_SERVER, kept, post
 
 
 @pytest.mark.parametrize(
@@ -49,7 +36,7 @@ def test_no_event_stays_longer_than_the_rows_of_its_site(
 
     async def play() -> None:
         async with running(tmp_path, config) as collector:
-            await _post(collector, "/server-events", b"{", SCANOVA_SERVER)
+            await post(collector, "/server-events", b"{", SCANOVA_SERVER)
             [one] = await kept(collector)
             day_us = 24 * 3600 * 1_000_000
             copies = [
@@ -82,7 +69,7 @@ def test_what_is_on_disk_counts_as_kept_although_joining_fails(
     async def play() -> None:
         config = with_site(example(tmp_path), croct_invalid="quarantine")
         async with running(tmp_path, config, NoJoin()) as collector:
-            assert await _post(collector, "/client/web/track", b"{1", CROCT) == 204
+            assert await post(collector, "/client/web/track", b"{1", CROCT) == 204
             assert [one.raw for one in await kept(collector)] == [b"{1"]
             quarantine = collector.service._quarantine
             assert (quarantine.kept, quarantine.withheld) == (1, 0)
@@ -110,10 +97,10 @@ def test_a_write_that_fails_in_whatever_way_holds_nobody_up(
     async def play() -> None:
         config = with_site(example(tmp_path), croct_invalid="quarantine")
         async with running(tmp_path, config) as collector:
-            assert await _post(collector, "/client/web/track", b"{1", CROCT) == 400
-            assert await _post(collector, "/client/web/track", b"{2", CROCT) == 204
+            assert await post(collector, "/client/web/track", b"{1", CROCT) == 400
+            assert await post(collector, "/client/web/track", b"{2", CROCT) == 204
             assert [one.raw for one in await kept(collector)] == [b"{2"]
-            await _post(collector, "/client/web/track", b"{1", CROCT)
+            await post(collector, "/client/web/track", b"{1", CROCT)
         Files().close(Files().lock(config.storage.directory / "lock"))
 
     run(asyncio.wait_for(play(), 30))

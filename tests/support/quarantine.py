@@ -1,5 +1,6 @@
 """Shortcuts for tests of the quarantine."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,3 +48,12 @@ def headers_of(one: Kept) -> dict[str, str]:
 def files_hold(folder: Path, text: str) -> list[str]:
     """Files below `folder` whose bytes hold `text`; Parquet is compressed, so see `kept_in`."""
     return [str(p) for p in folder.rglob("*") if p.is_file() and text.encode() in p.read_bytes()]
+
+
+async def post(
+    collector: Collector, path: str, body: Any, headers: Mapping[str, str], **more: str
+) -> int:
+    """Send a body; the status. Names of `more` are further headers."""
+    named = {name.replace("_", "-"): value for name, value in more.items()}
+    answer = await collector.request("POST", path, body=body, headers={**headers, **named})
+    return answer.status
