@@ -9,7 +9,14 @@ from typing import Any, Final, get_args
 import click
 import msgspec
 
-from collector.cli_shared import config_option, load, told_plainly
+from collector import render
+from collector.cli_shared import (
+    config_option,
+    counted,
+    load,
+    told_plainly,
+    warn_of_unknown_sites,
+)
 from collector.config import Config
 from collector.lakeorders import ErasureReceipt
 from storage import Expired, Files, Joined, Lake, Person, Who
@@ -61,8 +68,8 @@ def compact(path: Path | None, is_json: bool) -> None:
         return
     for one in done:
         click.echo(
-            f"{one.date}: {one.parts_before} files joined into {one.parts_after}, {one.rows} rows, "
-            f"{one.bytes_before} -> {one.bytes_after} bytes"
+            f"{one.date}: {counted(one.parts_before, 'file')} joined into {one.parts_after}, "
+            f"{counted(one.rows, 'row')}, {one.bytes_before:,} -> {one.bytes_after:,} bytes"
         )
     if not done:
         click.echo("nothing to join")
@@ -86,7 +93,7 @@ def retention(path: Path | None, dry_run: bool, is_json: bool) -> None:
     would = "would be " if dry_run else ""
     for one in done:
         of = "all of it" if one.is_whole else "of " + ", ".join(one.sites)
-        click.echo(f"{one.date}: {one.rows} rows {would}removed, {of}")
+        click.echo(f"{one.date}: {counted(one.rows, 'row')} {would}removed, {of}")
     if not done:
         click.echo("nothing is older than it may be")
 
@@ -127,6 +134,8 @@ def erase(
         receipt = msgspec.convert(order(config, "erase", arguments), ErasureReceipt)
         with Lake(config.storage.directory, Files()) as lake:
             left = lake.run(receipt.query).rows()[0][0]
+            # Its rows may be gone by now, which is no reason to warn.
+            warn_of_unknown_sites(config, [site], lambda _site: bool(receipt.erased.rows))
     if is_json:
         click.echo(_encoder.encode({**msgspec.to_builtins(receipt), "rows_left": left}))
     else:
@@ -138,10 +147,11 @@ def erase(
 def _show(receipt: ErasureReceipt, left: int) -> None:
     would = "would be " if receipt.is_dry_run else ""
     for one in receipt.erased.files:
-        click.echo(f"events/{one.part}: {one.rows} rows {would}removed")
+        click.echo(f"events/{one.part}: {counted(one.rows, 'row')} {would}removed")
     for name, rows in receipt.quarantine.items():
-        click.echo(f"quarantine/{name}: {rows} event(s) {would}removed")
+        click.echo(f"quarantine/{name}: {counted(rows, 'event')} {would}removed")
     for name in receipt.erased.torn:
         click.echo(f"wal/{name}: {would}removed")
-    click.echo(f"{receipt.erased.rows} rows {would}removed; {left} are left, as told by\n")
-    click.echo(f"    {receipt.query}")
+    removed, rest = counted(receipt.erased.rows, "row"), counted(left, "row")
+    click.echo(f"{removed} {would}removed; {rest} left, as told by\n")
+    click.echo(f"    {render.shown(receipt.query)}")
