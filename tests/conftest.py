@@ -2,7 +2,8 @@
 
 import atexit
 import os
-from collections.abc import Generator
+import signal
+from collections.abc import Generator, Iterator
 from typing import Final
 
 import pytest
@@ -16,6 +17,21 @@ def _end_quietly() -> None:
     """
     with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 (a descriptor is wanted)
         os.dup2(nowhere.fileno(), 2)
+
+
+_SIGNALS: Final = (signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@pytest.fixture(autouse=True)
+def _signals_as_before() -> Iterator[None]:
+    """A command that a test runs in this process sets signals for a process of its own.
+
+    Left so, the first write to a closed socket in a later test would end all of them.
+    """
+    before = {one: signal.getsignal(one) for one in _SIGNALS}
+    yield
+    for one, handler in before.items():
+        signal.signal(one, handler)
 
 
 # What depends on rights that not every runner has.
