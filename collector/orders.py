@@ -112,13 +112,15 @@ class OrderDesk:
             raise OrderFailed(str(error)) from error
 
     async def _look(self, *, is_first: bool) -> None:
-        await asyncio.to_thread(self._files.make_folder, self._folder)
+        if not self._folder.is_dir():
+            await asyncio.to_thread(self._files.make_folder, self._folder)
         if is_first:
             # Nobody waits for what was answered before this start; it may hold names of people.
             await asyncio.to_thread(self._forget, list(self._folder.glob(f"*{_ANSWER}")))
         now_s = asyncio.get_running_loop().time()
         late = [path for path, until_s in self._answered.items() if until_s < now_s]
-        await asyncio.to_thread(self._forget, late)
+        if late:
+            await asyncio.to_thread(self._forget, late)
         for name in self._waiting():
             if self._stop.is_set():
                 return

@@ -120,7 +120,11 @@ class DateFolders:
         Raises OSError.
         """
         with self._mutex:
-            for part in layout.dead_parts(self.events, day):
+            dead = layout.dead_parts(self.events, day)
+            if dead:
+                # The name of what covers them may never have been forced to disk.
+                self._files.sync_folder(self.events / layout.partition_name(day))
+            for part in dead:
                 self._files.remove(self.path(part))
 
     def clear(self) -> float:

@@ -185,24 +185,26 @@ def next_number(segments: Iterable[int], parts: Iterable[Part], keys: Iterable[i
 
 def list_parts(events: Path) -> list[Part]:
     """Parts found below `events`, dead ones included; foreign names are left out."""
-    found = (maybe_part(f"{p.parent.name}/{p.name}") for p in events.glob("date=*/part-*.parquet"))
-    return [part for part in found if part is not None]
+    return _parts_in(events, "date=*")
 
 
 def list_date(events: Path, day: date) -> list[Part]:
     """Live parts of one date, by number."""
-    folder = events / partition_name(day)
-    found = (maybe_part(f"{folder.name}/{path.name}") for path in folder.glob("part-*.parquet"))
-    return live_parts(part for part in found if part is not None)
+    return live_parts(_parts_in(events, partition_name(day)))
 
 
 def dead_parts(events: Path, day: date) -> list[Part]:
     """Parts of one date that others cover."""
-    folder = events / partition_name(day)
-    found = (maybe_part(f"{folder.name}/{path.name}") for path in folder.glob("part-*.parquet"))
-    parts = [part for part in found if part is not None]
+    parts = _parts_in(events, partition_name(day))
     live = set(live_parts(parts))
     return [part for part in parts if part not in live]
+
+
+def _parts_in(events: Path, folders: str) -> list[Part]:
+    """Parts in the folders of `events` whose names the pattern `folders` fits."""
+    paths = events.glob(f"{folders}/part-*.parquet")
+    found = (maybe_part(f"{path.parent.name}/{path.name}") for path in paths)
+    return [part for part in found if part is not None]
 
 
 def list_segments(wal: Path) -> list[int]:

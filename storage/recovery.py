@@ -211,6 +211,9 @@ def apply(
         # it must not be emptied before the exchange lasts.
         files.sync_folder(directory / layout.EVENTS)
         files.sync_folder(directory / layout.TEMPORARY)
+    for day in {action.part.date for action in actions if isinstance(action, RemovePart)}:
+        # Likewise the name of a part before those that it covers go.
+        files.sync_folder(directory / layout.EVENTS / layout.partition_name(day))
     for action in actions:
         match action:
             case RemoveTemporary(name):

@@ -127,7 +127,10 @@ class StoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: not self.harness.fatal)
     @rule(
         operation=st.sampled_from(
-            ["force", "link", "sync_folder", "exchange", "exchange_sync", "publish", "remove"]
+            [
+                *("force", "link", "sync_folder", "exchange", "exchange_sync"),
+                *("publish", "publish_sync", "remove"),
+            ]
         ),
         at=st.integers(0, 3),
         ending=st.sampled_from(["goes on", "killed", "crash"]),

@@ -19,9 +19,9 @@ NO_LIMIT = 10**11
 class Parts:
     """A directory, and everything that works on its parts."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, seed: int = 0) -> None:
         self.directory = DataDirectory(path)
-        self.files = FaultyFiles()
+        self.files = FaultyFiles(seed)
         self.now_s = 1_000.0
         self.folders = DateFolders(path, self.files, lambda: self.now_s)
         self.work = PartWork(path, self.files, self.folders)

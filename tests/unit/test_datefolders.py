@@ -9,6 +9,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from storage import layout, recovery
 from storage.datefolders import GRACE_S
 from storage.layout import Part
 from tests.support.disk import io_error, no_space
@@ -163,3 +164,33 @@ def test_joined_rows_are_sorted_and_the_same(tmp_path: Path) -> None:
     path = made.folders.path(Part(_DAY, 1, 4))
     listed = duckdb.read_parquet(str(path)).select("site_id, event_time").fetchall()
     assert listed == sorted(listed)
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("repeated_by", ["work", "start"])
+def test_narrow_parts_stay_until_the_name_of_the_wide_one_lasts(
+    tmp_path: Path, seed: int, repeated_by: str
+) -> None:
+    """Published, but not forced to disk: before what it covers goes, its name must last.
+
+    Else a loss of power takes the wide part's name back, and the narrow ones are gone.
+    """
+    made = Parts(tmp_path, seed)
+    made.files.exchanges = False
+    for number in (1, 2, 3):
+        made.publish(_DAY, number, number)
+    made.files.fail = lambda _n, name: io_error() if name == "publish_sync" else None
+    with pytest.raises(OSError, match="error"):
+        _join(made)
+    made.files.fail = lambda _n, _name: None
+    assert _WHOLE in made.names()
+    if repeated_by == "work":
+        _join(made)
+    else:
+        found = recovery.look(tmp_path)
+        actions = recovery.plan([], found.parts, found.temporaries)
+        recovery.apply(actions, tmp_path, made.files, lambda _text: None)
+    made.work.compactor.close()
+    made.files.crash()
+    live = layout.live_parts(layout.list_parts(made.folders.events))
+    assert sum(part.last - part.first + 1 for part in live) == 3
