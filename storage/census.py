@@ -51,8 +51,7 @@ class Census(msgspec.Struct, frozen=True):
     straddling: tuple[Part, ...]
 
 
-class _Line(msgspec.Struct):
-    event_id: str = ""
+class _Line(msgspec.Struct, gc=False):
     site_id: str = ""
     protocol: str = ""
     received_time: int = 0
@@ -131,10 +130,16 @@ def _count(
 def _count_lines(
     day: date, data: bytes, groups: tuple[segment.Group, ...], found: Counter[_Place]
 ) -> None:
-    for line in segment.row_lines(data, groups):
-        row = _decoder.decode(line)
-        hour_us = row.received_time - row.received_time % _HOUR_US
-        found[day, row.site_id, row.protocol, hour_us, row.is_duplicate != 0] += 1
+    # A start waits for this, a million rows perhaps: one call for many lines, few steps for each.
+    view = memoryview(data)
+    places: Counter[tuple[str, str, int, int]] = Counter()
+    for group in groups:
+        places.update(
+            (row.site_id, row.protocol, row.received_time // _HOUR_US, row.is_duplicate)
+            for row in _decoder.decode_lines(view[group.start : group.end])
+        )
+    for (site, protocol, hour, is_duplicate), rows in places.items():
+        found[day, site, protocol, hour * _HOUR_US, is_duplicate != 0] += rows
 
 
 def _count_parts(events: Path, parts: Sequence[Part], found: Counter[_Place]) -> None:
