@@ -225,7 +225,9 @@ class Service:
         folder = SmallFiles(directory / layout.AUDIT, self._files)
         self._books = BookKeeper(
             folder,
-            count=partial(census.take, directory, self._files, behind_only=True),
+            count=partial(
+                census.take, directory, self._files, behind_only=True, logged=self._store.logged
+            ),
             in_thread=asyncio.to_thread,
         )
         book = self._books.book

@@ -5,7 +5,7 @@ meanwhile, for the reasons that `query` gives; if a listed file is gone, all is 
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Final
@@ -13,9 +13,10 @@ from typing import Final
 import duckdb
 import msgspec
 
-from storage import layout, parquet, query, recovery, segment
+from storage import layout, parquet, query, recovery
 from storage.errors import StorageError
 from storage.files import Files
+from storage.keyrecovery import RowLine, lines_in
 from storage.layout import Part
 
 _HOUR_US: Final = 3_600_000_000
@@ -51,15 +52,23 @@ class Census(msgspec.Struct, frozen=True):
     straddling: tuple[Part, ...]
 
 
-class _Line(msgspec.Struct, gc=False):
-    site_id: str = ""
-    protocol: str = ""
-    received_time: int = 0
-    is_duplicate: int = 0
-
-
 _Place = tuple[date, str, str, int, bool]
-_decoder: Final = msgspec.json.Decoder(_Line)
+# Rows of one segment: by site, protocol, number of the hour, and whether it is a repeat.
+Places = Counter[tuple[str, str, int, int]]
+
+
+class Logged(msgspec.Struct, frozen=True):
+    """The rows of one segment, counted by whoever read it before."""
+
+    date: date
+    places: Places
+
+
+def places_of(rows: Iterable[RowLine]) -> Places:
+    """How many of `rows` there are of each kind."""
+    return Counter(
+        (row.site_id, row.protocol, row.received_time // _HOUR_US, row.is_duplicate) for row in rows
+    )
 
 
 def take(
@@ -69,10 +78,12 @@ def take(
     *,
     behind_only: bool = False,
     since: date = date.min,
+    logged: Mapping[int, Logged] = {},
 ) -> Census:
     """Count the rows of `directory`; `border` gives the last segment that counts as before.
 
     `behind_only`: leave out rows before it. `since`: leave out partitions of earlier dates.
+    `logged`: segments that need not be read again, by number.
 
     Raises `StorageError` (`QueryError` when the files never hold still or cannot be read).
     """
@@ -84,7 +95,11 @@ def take(
                 tuple(part for part in listing.parts if part.date >= since),
                 listing.newest,
             )
-            return _count(directory, files, chosen, border, behind_only=behind_only, since=since)
+            logs = {
+                number: logged.get(number) or _logged(directory, files, number)
+                for number in chosen.segments
+            }
+            return _count(directory, chosen, border, logs, behind_only=behind_only, since=since)
         except FileNotFoundError:
             continue
         except duckdb.Error as error:
@@ -96,9 +111,9 @@ def take(
 
 def _count(
     directory: Path,
-    files: Files,
     listing: query.Listing,
     border: Callable[[date], int],
+    logs: Mapping[int, Logged | None],
     *,
     behind_only: bool,
     since: date,
@@ -112,14 +127,16 @@ def _count(
         newest[part.date] = max(newest.get(part.date, 0), part.last)
     before: Counter[_Place] = Counter()
     behind: Counter[_Place] = Counter()
-    for number in listing.segments:
-        data = files.read(directory / layout.WAL / layout.segment_name(number))
-        state, scan = recovery.judge_bytes(number, data)
-        day = state.date
-        if day is None or day < since or layout.is_covered(number, day, listing.parts):
+    for number, rows in logs.items():
+        if rows is None or rows.date < since:
+            continue
+        day = rows.date
+        if layout.is_covered(number, day, listing.parts):
             continue
         newest[day] = max(newest.get(day, 0), number)
-        _count_lines(day, data, scan.groups, before if number <= border(day) else behind)
+        found = before if number <= border(day) else behind
+        for (site, protocol, hour, is_duplicate), count in rows.places.items():
+            found[day, site, protocol, hour * _HOUR_US, is_duplicate != 0] += count
     events = directory / layout.EVENTS
     if not behind_only:
         _count_parts(events, sides[0], before)
@@ -127,19 +144,13 @@ def _count(
     return Census(_listed(before), _listed(behind), newest, listing.newest, tuple(sides[2]))
 
 
-def _count_lines(
-    day: date, data: bytes, groups: tuple[segment.Group, ...], found: Counter[_Place]
-) -> None:
-    # A start waits for this, a million rows perhaps: one call for many lines, few steps for each.
-    view = memoryview(data)
-    places: Counter[tuple[str, str, int, int]] = Counter()
-    for group in groups:
-        places.update(
-            (row.site_id, row.protocol, row.received_time // _HOUR_US, row.is_duplicate)
-            for row in _decoder.decode_lines(view[group.start : group.end])
-        )
-    for (site, protocol, hour, is_duplicate), rows in places.items():
-        found[day, site, protocol, hour * _HOUR_US, is_duplicate != 0] += rows
+def _logged(directory: Path, files: Files, number: int) -> Logged | None:
+    """The rows of a segment; None when it has no valid group."""
+    data = files.read(directory / layout.WAL / layout.segment_name(number))
+    state, scan = recovery.judge_bytes(number, data)
+    if state.date is None:
+        return None
+    return Logged(state.date, places_of(lines_in(data, scan.groups)))
 
 
 def _count_parts(events: Path, parts: Sequence[Part], found: Counter[_Place]) -> None:

@@ -19,15 +19,17 @@ from storage.keyupkeep import KeyUpkeep
 from storage.layout import KeyRun, Part
 
 
-class _KeyLine(msgspec.Struct):
-    """The members of a row line that the key index needs."""
+class RowLine(msgspec.Struct, gc=False):
+    """The members of a row line that a start needs: for the key index, and to count rows."""
 
     received_time: int = 0
     dedup_key: str | None = None
     is_duplicate: int = 0
+    site_id: str = ""
+    protocol: str = ""
 
 
-_key_decoder: Final = msgspec.json.Decoder(_KeyLine)
+_decoder: Final = msgspec.json.Decoder(RowLine)
 _log: Final = logging.getLogger("collector.storage")
 
 
@@ -146,15 +148,17 @@ def _table_of(keys: Keys) -> dict[bytes, int]:
     return dict(zip(split_up, keys.times.tolist(), strict=True))
 
 
-def keys_in(data: bytes, groups: tuple[segment.Group, ...]) -> Keys:
-    """Keys of the rows in groups of a segment's bytes; repeats that were stored are left out."""
+def lines_in(data: bytes, groups: tuple[segment.Group, ...]) -> list[RowLine]:
+    """The rows in groups of a segment's bytes; many lines with each call, a start waits for it."""
     view = memoryview(data)
-    lines = [
-        line
-        for group in groups
-        for line in _key_decoder.decode_lines(view[group.start : group.end])
-        if line.dedup_key is not None and not line.is_duplicate
+    return [
+        line for group in groups for line in _decoder.decode_lines(view[group.start : group.end])
     ]
+
+
+def keys_of(rows: Iterable[RowLine]) -> Keys:
+    """The keys of rows; repeats that were stored are left out."""
+    lines = [line for line in rows if line.dedup_key is not None and not line.is_duplicate]
     high, low = split(bytes.fromhex("".join([line.dedup_key or "" for line in lines])))
     times = np.array([line.received_time for line in lines], dtype=np.int64)
     return Keys(high, low, times)

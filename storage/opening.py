@@ -4,7 +4,8 @@ import logging
 from pathlib import Path
 from typing import Final
 
-from storage import keyrecovery, layout, recovery, segment, views
+from storage import census, keyrecovery, layout, recovery, segment, views
+from storage.census import Logged
 from storage.files import Files
 from storage.keyrun import Keys
 from storage.wal import Sealed
@@ -14,19 +15,23 @@ _log: Final = logging.getLogger("collector.storage")
 
 def recover(
     found: recovery.Found, directory: Path, files: Files
-) -> tuple[list[Sealed], list[Keys]]:
-    """Carry out the plan for `found`; what is to be flushed, and the keys in it.
+) -> tuple[list[Sealed], list[Keys], dict[int, Logged]]:
+    """Carry out the plan for `found`; what is to be flushed, the keys in it, and its rows, counted.
 
     Raises `Corruption` or OSError.
     """
     wal = directory / layout.WAL
     states: list[recovery.SegmentState] = []
     keys: dict[int, Keys] = {}
+    logged: dict[int, Logged] = {}
     for number in found.segments:
         data = files.read(wal / layout.segment_name(number))
         state, scan = recovery.judge_bytes(number, data)
         states.append(state)
-        keys[number] = keyrecovery.keys_in(data, scan.groups)
+        lines = keyrecovery.lines_in(data, scan.groups)
+        keys[number] = keyrecovery.keys_of(lines)
+        if state.date is not None:
+            logged[number] = Logged(state.date, census.places_of(lines))
     recovery.make_names_last(found, directory, files)
     actions = recovery.plan(states, found.parts, found.temporaries, found.strangers)
     recovery.apply(actions, directory, files, _log.warning)
@@ -38,7 +43,7 @@ def recover(
         for s in states
         if s.number not in removed and s.date is not None
     ]
-    return waiting, [keys[sealed.number] for sealed in waiting]
+    return waiting, [keys[sealed.number] for sealed in waiting], logged
 
 
 def _write_again(path: Path, data: bytes, groups: tuple[segment.Group, ...], files: Files) -> None:

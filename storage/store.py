@@ -106,7 +106,8 @@ class Store:
 
     def _start(self, now_us: int) -> None:
         found = recovery.look(self._directory)
-        waiting, logged = opening.recover(found, self._directory, self._files)
+        # `logged`: what a start found in the log, for whoever counts rows.
+        waiting, keys, self.logged = opening.recover(found, self._directory, self._files)
         live = layout.live_parts(found.parts)
         number = layout.next_number(
             found.segments, found.parts, [*(run.last for run in found.runs), *found.expired]
@@ -118,7 +119,7 @@ class Store:
             runs=found.runs,
             expired=found.expired,
             parts=[part for part in live if part.date >= oldest],
-            logged=logged,
+            logged=keys,
             complete=number - 1,
             now_us=now_us,
         )
