@@ -25,6 +25,7 @@ from storage.layout import Part
 from storage.partkeeper import PartKeeper
 from storage.partwork import PartWork
 from storage.settings import Settings
+from storage.smallfiles import SmallFiles
 from storage.upkeep import FlushThread, KeyThread
 from storage.wal import Sealed, Wal
 
@@ -52,6 +53,7 @@ class Store:
         self._monotonic_s = monotonic_s
         self._on_fatal = on_fatal
         self._directory = settings.directory
+        self._state = SmallFiles(settings.directory / layout.STATE, files)
         self._lock = -1
         self.health = DiskHealth(
             settings.directory,
@@ -377,14 +379,11 @@ class Store:
 
     def read_state(self, name: str) -> bytes | None:
         """The bytes kept under `name`, None when there are none."""
-        try:
-            return self._files.read(self._directory / layout.STATE / name)
-        except FileNotFoundError:
-            return None
+        return self._state.read(name)
 
     def write_state(self, name: str, data: bytes) -> None:
         """Keep `data` under `name`, lasting on success. Raises OSError."""
-        self._files.replace(self._directory / layout.STATE / name, data)
+        self._state.write(name, data)
 
     def keep_state(self, prefix: str, name: str) -> None:
         """Remove all state whose name starts with `prefix`, except `name`."""
