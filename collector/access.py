@@ -211,7 +211,7 @@ class Access:
         if isinstance(head, Refusal):
             return Refused(head)
         # A caller that is no browser sends no Origin; a Referer then says nothing either.
-        origin = request_host(request.headers) if b"origin" in request.headers else None
+        origin = request_host(request.headers) if "origin" in request.headers else None
         site = self._sites.application(head.app_id, origin)
         if isinstance(site, Refusal):
             return Refused(site)

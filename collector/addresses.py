@@ -18,19 +18,21 @@ import re
 import socket
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from typing import Any, Final, Literal
+from typing import Final, Literal
+
+from collector.headers import Headers
 
 ProxyHeader = Literal["auto", "x-forwarded-for", "forwarded"]
 
-_X_FORWARDED_FOR: Final = b"x-forwarded-for"
-_FORWARDED: Final = b"forwarded"
+_X_FORWARDED_FOR: Final = "x-forwarded-for"
+_FORWARDED: Final = "forwarded"
 # Far more than a proxy takes as a Host: one that copies it into `Forwarded` puts that many of the
 # client's bytes beside or behind `for`, and they must not push it out.
-_HEADER_BYTES_MAX: Final = 65_536
+_HEADER_CHARS_MAX: Final = 65_536
 # With port, brackets and zone; what is longer is not worth parsing.
 _HOP_CHARS_MAX: Final = 128
 # Longer values are read anew each time: what is remembered must not be as large as a client likes.
-_CACHED_BYTES_MAX: Final = 256
+_CACHED_CHARS_MAX: Final = 256
 _CACHED: Final = 4_096
 # RFC 7239: token "=" ( token / quoted-string ). Ports and IPv6 want quotes, and often lack them.
 _PAIR: Final = re.compile(
@@ -52,31 +54,28 @@ class AddressReader:
     def __init__(self, trusted_proxies: Iterable[str], proxy_header: ProxyHeader = "auto") -> None:
         self._trusted = [ipaddress.ip_network(cidr, strict=False) for cidr in trusted_proxies]
         self._header_names = (
-            (_X_FORWARDED_FOR, _FORWARDED) if proxy_header == "auto" else (proxy_header.encode(),)
+            (_X_FORWARDED_FOR, _FORWARDED) if proxy_header == "auto" else (proxy_header,)
         )
         self._is_trusted = lru_cache(_CACHED)(self._judge)
         self._behind_cached = lru_cache(_CACHED)(self._behind)
 
-    def read(self, scope: dict[str, Any]) -> str:
-        """The address of the client, "" when the server does not know it."""
-        client = scope.get("client")
-        peer: str = client[0] if client else ""
+    def read(self, peer: str, headers: Headers) -> str:
+        """The address of the client; `peer` is who is connected, "" when the server cannot tell."""
         if not self._trusted or not self._is_trusted(peer):
             return peer
-        headers = scope["headers"]
         for name in self._header_names:
-            values = [value for field, value in headers if field == name]
+            values = [value for field, value in headers.items() if field == name]
             if values:
-                said = b",".join(values)
-                is_short = len(said) <= _CACHED_BYTES_MAX
+                said = ",".join(values)
+                is_short = len(said) <= _CACHED_CHARS_MAX
                 return (self._behind_cached if is_short else self._behind)(peer, name, said)
         return peer
 
-    def _behind(self, peer: str, name: bytes, said: bytes) -> str:
+    def _behind(self, peer: str, name: str, said: str) -> str:
         """The right-most address in the header that is not trusted, else the last one that is."""
-        text = said[-_HEADER_BYTES_MAX:].decode("latin-1")
+        text = said[-_HEADER_CHARS_MAX:]
         # Of a value that was cut, the left-most member is half a member.
-        is_whole = len(said) <= _HEADER_BYTES_MAX
+        is_whole = len(said) <= _HEADER_CHARS_MAX
         hops = _nodes(text, is_whole) if name == _FORWARDED else _members(text, is_whole)
         address = peer
         for hop in hops:

@@ -124,7 +124,7 @@ class Facts:
         a browser, and say nothing of an agent that the page reported of another one.
         """
         assert row.user_agent is not None, "the caller has looked"
-        own = request.headers.get(b"user-agent", b"").decode("utf-8", "replace").strip()
+        own = request.headers.get("user-agent", "").strip()
         is_own = row.user_agent == own[:_AGENT_CHARS_MAX]
         if row.source == "server":
             if is_own:

@@ -13,11 +13,13 @@ from typing import Final
 
 import msgspec
 
-_BRANDS: Final = b"sec-ch-ua"
-_MOBILE: Final = b"sec-ch-ua-mobile"
-_PLATFORM: Final = b"sec-ch-ua-platform"
+from collector.headers import Headers
+
+_BRANDS: Final = "sec-ch-ua"
+_MOBILE: Final = "sec-ch-ua-mobile"
+_PLATFORM: Final = "sec-ch-ua-platform"
 # Of all three; browsers send about 120. What is read is remembered, so it must be small.
-_FIELDS_BYTES_MAX: Final = 1_024
+_FIELDS_CHARS_MAX: Final = 1_024
 _BRANDS_MAX: Final = 16
 
 _STRING: Final = r'"((?:[ !#-\[\]-~]|\\["\\])*+)"'
@@ -67,24 +69,24 @@ class Hints(msgspec.Struct, frozen=True):
     platform: str | None = None
 
 
-def read(headers: Mapping[bytes, bytes]) -> Hints | None:
+def read(headers: Headers) -> Hints | None:
     """The hints of a request, whose `headers` have lower-case names; None without any of use."""
-    brands = headers.get(_BRANDS, b"")
-    mobile = headers.get(_MOBILE, b"")
-    platform = headers.get(_PLATFORM, b"")
+    brands = headers.get(_BRANDS, "")
+    mobile = headers.get(_MOBILE, "")
+    platform = headers.get(_PLATFORM, "")
     if not (brands or mobile or platform):
         return None
-    if len(brands) + len(mobile) + len(platform) > _FIELDS_BYTES_MAX:
+    if len(brands) + len(mobile) + len(platform) > _FIELDS_CHARS_MAX:
         return None
     return _parse_cached(brands, mobile, platform)
 
 
-def parse(brands: bytes, mobile: bytes, platform: bytes) -> Hints:
-    """The values of the three fields, b"" for one that is missing."""
-    truth = _TRUTH.fullmatch(_text(mobile))
-    named = _TEXT.fullmatch(_text(platform))
+def parse(brands: str, mobile: str, platform: str) -> Hints:
+    """The values of the three fields, "" for one that is missing."""
+    truth = _TRUTH.fullmatch(mobile.strip(" "))
+    named = _TEXT.fullmatch(platform.strip(" "))
     return Hints(
-        brand=_brand(_text(brands)),
+        brand=_brand(brands.strip(" ")),
         mobile=None if truth is None else truth[1] == "1",
         platform=None if named is None else PLATFORM_FAMILIES.get(_unescaped(named[1]).lower()),
     )
@@ -92,10 +94,6 @@ def parse(brands: bytes, mobile: bytes, platform: bytes) -> Hints:
 
 # What is remembered is as small as the fields may be.
 _parse_cached: Final = lru_cache(maxsize=512)(parse)
-
-
-def _text(field: bytes) -> str:
-    return field.decode("latin-1").strip(" ")
 
 
 def _unescaped(text: str) -> str:

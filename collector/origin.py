@@ -8,9 +8,11 @@ could be read in two ways is read as no host at all (""), which no list of domai
 import ipaddress
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
+
+from collector.headers import Headers
 
 # Scheme, user info, "[v6]" or name, port. No backslash anywhere: browsers take it for a slash,
 # other readers do not, and the difference is a classic way to show one host and mean another.
@@ -18,41 +20,41 @@ _AUTHORITY: Final = re.compile(
     r"https?://(?:[^@\[\]\\]*@)*(?:\[([0-9a-f:.]+)\]|([^@:\[\]\\]+))(?::([0-9]{0,5}))?",
     re.ASCII | re.IGNORECASE,
 )
-_END_OF_AUTHORITY: Final = re.compile(rb"[/?#]")
+_END_OF_AUTHORITY: Final = re.compile(r"[/?#]")
 _LABEL: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 _NAME_LENGTH_MAX: Final = 253
 _PORT_MAX: Final = 65_535
 # Scheme, a name of 253 characters in up to four bytes each, and a port; nothing longer is real.
-_AUTHORITY_BYTES_MAX: Final = 1_100
+_AUTHORITY_CHARS_MAX: Final = 1_100
 _CACHED_AUTHORITIES: Final = 4_096
-_LONGEST_SCHEME: Final = len(b"https://")
+_LONGEST_SCHEME: Final = len("https://")
 # Other characters that end a label (UTS 46): ideographic full stops.
 _DOTS: Final = str.maketrans({"\u3002": ".", "\uff0e": ".", "\uff61": "."})
 
 
-def origin_host(value: bytes) -> str:
+def origin_host(value: str) -> str:
     """The host that an `Origin` or `Referer` value names, "" when it names none for certain.
 
     Lower case, punycode, without port, user info, trailing dot and the brackets of IPv6. `null`,
     several values, other schemes than http and https, and anything malformed give "".
     """
-    end = value.find(b"/", _LONGEST_SCHEME)
+    end = value.find("/", _LONGEST_SCHEME)
     # What follows the authority must not be kept in the cache: a Referer may hold personal data.
     authority = value if end < 0 else value[:end]
-    if len(authority) > _AUTHORITY_BYTES_MAX or b" " in value or b"\t" in value:
+    if len(authority) > _AUTHORITY_CHARS_MAX or " " in value or "\t" in value:
         return ""
     return _authority_host(authority)
 
 
-def request_host(headers: Mapping[bytes, bytes]) -> str | None:
+def request_host(headers: Headers) -> str | None:
     """The host a request says it comes from; `headers` has lower-case names.
 
     `Origin` decides alone when it is there, even as `null` (then ""); `Referer` counts only without
     it. None: the request says nothing, as servers do.
     """
-    value = headers.get(b"origin")
+    value = headers.get("origin")
     if value is None:
-        value = headers.get(b"referer")
+        value = headers.get("referer")
     return None if value is None else origin_host(value)
 
 
@@ -82,7 +84,7 @@ def host_name(text: str) -> str:
     Names in other scripts become punycode the way browsers do it (UTS 46, non-transitional; joiners
     are not supported).
     """
-    if len(text) > _AUTHORITY_BYTES_MAX:
+    if len(text) > _AUTHORITY_CHARS_MAX:
         return ""
     if ":" in text:
         return _ip_address(text)
@@ -98,14 +100,11 @@ def host_name(text: str) -> str:
 
 
 @lru_cache(maxsize=_CACHED_AUTHORITIES)
-def _authority_host(authority: bytes) -> str:
+def _authority_host(authority: str) -> str:
     """`origin_host` of a value cut behind its authority (cut at "/" only, so far)."""
-    slashes = authority.find(b"//") + 2
+    slashes = authority.find("//") + 2
     end = _END_OF_AUTHORITY.search(authority, slashes)
-    try:
-        text = authority[: end.start() if end else None].decode()
-    except UnicodeDecodeError:
-        return ""
+    text = authority[: end.start() if end else None]
     match = _AUTHORITY.fullmatch(text)
     if match is None or int(match[3] or 0) > _PORT_MAX:
         return ""

@@ -8,12 +8,12 @@ belong to its adapter), must not read a clock, and must not remember an address.
 import hashlib
 import ipaddress
 import re
-from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 
 from collector.event import Row
+from collector.headers import Headers
 
 UNKNOWN_ADDRESS: Final = "unknown"
 GPC_FLAG: Final = "gpc"
@@ -25,9 +25,9 @@ _members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _encoder: Final = msgspec.json.Encoder()
 
 
-def gpc_sent(headers: Mapping[bytes, bytes]) -> bool:
+def gpc_sent(headers: Headers) -> bool:
     """Whether the browser asks not to be tracked: `Sec-GPC: 1`, the only value the draft knows."""
-    return headers.get(b"sec-gpc") == b"1"
+    return headers.get("sec-gpc") == "1"
 
 
 def apply(row: Row, *, gpc: bool, honour_gpc: bool) -> None:

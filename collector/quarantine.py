@@ -43,10 +43,10 @@ _MESSAGE_CHARS_MAX: Final = 512
 _VIOLATIONS_MAX: Final = 20
 # What an adapter may read of a head, without credentials; longer values are cut.
 _HEADERS: Final = (
-    *(b"user-agent", b"accept-language", b"x-client-id", b"x-client-library", b"x-app-id"),
-    *(b"sec-ch-ua", b"sec-ch-ua-mobile", b"sec-ch-ua-platform", b"sec-gpc"),
+    *("user-agent", "accept-language", "x-client-id", "x-client-library", "x-app-id"),
+    *("sec-ch-ua", "sec-ch-ua-mobile", "sec-ch-ua-platform", "sec-gpc"),
 )
-_HEADER_BYTES_MAX: Final = 1_024  # as long as adapters read them
+_HEADER_CHARS_MAX: Final = 1_024  # as long as adapters read them
 
 _encoder: Final = msgspec.json.Encoder()
 
@@ -244,7 +244,7 @@ class Quarantine:
             reason=refusal.kind.code,
             message=refusal.message[:_MESSAGE_CHARS_MAX],
             violations=violations_json(refusal.violations),
-            content_type=_header(request, b"content-type"),
+            content_type=_content_type(request),
             key_id=caller.key.name if caller.key else None,
             origin=caller.origin or None,
             headers=_headers(request),
@@ -367,11 +367,15 @@ def violations_json(violations: tuple[Violation, ...]) -> msgspec.Raw | None:
     return msgspec.Raw(_encoder.encode(violations[:_VIOLATIONS_MAX]))
 
 
-def _header(request: Request, name: bytes) -> str | None:
-    value = request.headers.get(name)
-    return None if value is None else value[:_HEADER_BYTES_MAX].decode("latin-1")
+def _content_type(request: Request) -> str | None:
+    value: str | None = request.headers.get("content-type")
+    return None if value is None else value[:_HEADER_CHARS_MAX]
 
 
 def _headers(request: Request) -> msgspec.Raw | None:
-    found = {name.decode(): text for name in _HEADERS if (text := _header(request, name))}
+    found = {
+        name: text[:_HEADER_CHARS_MAX]
+        for name in _HEADERS
+        if (text := request.headers.get(name, ""))
+    }
     return msgspec.Raw(_encoder.encode(found)) if found else None

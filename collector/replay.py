@@ -200,14 +200,13 @@ class Replay:
 def _request(kept: aside.Kept, endpoint: Endpoint) -> Request:
     """The request as it was, as far as it was kept; a batch has this one event."""
     headers = {} if kept.headers is None else _headers.decode(kept.headers)
-    found = {name.encode(): text.encode("latin-1", "replace") for name, text in headers.items()}
     if kept.content_type is not None:
-        found[b"content-type"] = kept.content_type.encode("latin-1", "replace")
+        headers["content-type"] = kept.content_type
     return Request(
         method=endpoint.method,
         path=endpoint.path,
         query=b"",
-        headers=found,
+        headers=headers,
         body=rawbody.join(endpoint.shape, kept.envelope, kept.raw),
         now_us=kept.time,
     )

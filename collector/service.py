@@ -155,7 +155,7 @@ class Service:
             metrics=self._metrics,
             # As for beacons: who is no browser has no Origin, and there is none to refuse.
             trusts=lambda headers: (
-                b"origin" not in headers or sites.any_trusts(request_host(headers) or "")
+                "origin" not in headers or sites.any_trusts(request_host(headers) or "")
             ),
             now_us=_now_us,
             monotonic_s=time.monotonic,

@@ -11,9 +11,10 @@ from typing import Literal, Protocol
 import msgspec
 
 from collector.event import Batch, Outcome
+from collector.headers import Headers
 from collector.refusal import Refusal
 
-Header = tuple[bytes, bytes]
+Header = tuple[str, str]
 
 
 class Request(msgspec.Struct, kw_only=True):
@@ -27,7 +28,7 @@ class Request(msgspec.Struct, kw_only=True):
     method: str
     path: str
     query: bytes
-    headers: dict[bytes, bytes]
+    headers: Headers
     body: bytes = b""
     id: str = ""
     now_us: int = 0
@@ -43,7 +44,7 @@ class Response(msgspec.Struct):
     status: int
     headers: list[Header]
     body: bytes = b""
-    starts: dict[bytes | None, dict[str, object]] | None = None
+    starts: dict[str | None, list[Header]] | None = None
 
 
 class Head(msgspec.Struct, kw_only=True):

@@ -81,15 +81,15 @@ def read_head(request: Request) -> Head | Refusal:
     `app_id` comes back dashed and in lower case, `client_id` as 32 lower-case hex digits or "".
     `origin` is left to `collector.origin`, which can tell none from an unreadable one.
     """
-    app_id = _header(request, b"x-app-id")
+    app_id = _header(request, "x-app-id")
     if not app_id:
         return Refusal(MISSING_APP_ID, "X-App-Id is missing or empty")
     if not _APP_ID.fullmatch(app_id):
         return Refusal(INVALID_APP_ID, "X-App-Id must be a UUID with dashes")
-    client_id = _header(request, b"x-client-id")
+    client_id = _header(request, "x-client-id")
     if client_id and not CLIENT_ID.fullmatch(client_id):
         return Refusal(INVALID_CLIENT_ID, "X-Client-Id must be a UUID, with dashes or without")
-    token = _header(request, b"x-token")
+    token = _header(request, "x-token")
     if not client_id and not token:
         return Refusal(
             MISSING_CLIENT_ID, "X-Client-Id and X-Token are both missing; one must be sent"
@@ -101,8 +101,8 @@ def read_head(request: Request) -> Head | Refusal:
     )
 
 
-def _header(request: Request, name: bytes) -> str:
-    return request.headers.get(name, b"").decode("latin-1").strip()
+def _header(request: Request, name: str) -> str:
+    return request.headers.get(name, "").strip()
 
 
 # --- the body
@@ -114,7 +114,7 @@ def decode(request: Request) -> Batch | Refusal:
     The head must have been found good. The clock is not corrected here: `event_time` is the
     client's own, and `departure_us` tells by which clock.
     """
-    if not _is_json(_header(request, b"content-type")):
+    if not _is_json(_header(request, "content-type")):
         reason = "Content-Type must be application/json"
         return Refusal(UNSUPPORTED_MEDIA_TYPE, reason, violations=(Violation(reason),))
     try:
@@ -206,7 +206,7 @@ def _event(
 ) -> Event:
     original_ms = int(beacon.original_time)
     departure_ms = int(beacon.departure_time)
-    client_id = _header(request, b"x-client-id").replace("-", "").lower()
+    client_id = _header(request, "x-client-id").replace("-", "").lower()
     context: dict[str, object] = {
         "original_time": original_ms,
         "departure_time": departure_ms,
@@ -219,7 +219,7 @@ def _event(
         source="server",
         event_type=str(beacon.payload.__struct_config__.tag),
         visitor_id=client_id or None,
-        user_agent=_kept_header(request, b"user-agent"),
+        user_agent=_kept_header(request, "user-agent"),
         language=_language(request),
         metadata=payload,
         context=context,
@@ -235,7 +235,7 @@ def _event(
             context["time_zone"] = beacon.context.time_zone
     if beacon.context.metadata:
         context["metadata"] = beacon.context.metadata
-    if library := _kept_header(request, b"x-client-library"):
+    if library := _kept_header(request, "x-client-library"):
         context["library"] = library
     if unknown:
         context["unknown"] = unknown
@@ -243,8 +243,8 @@ def _event(
     # only base64url and dots survive), a UUID, digits, and JSON cannot hold it.
     identity = b"\0".join(
         (
-            _header(request, b"x-app-id").lower().encode("latin-1"),
-            client_id.encode("latin-1") or request.headers.get(b"x-token", b""),
+            _header(request, "x-app-id").lower().encode(),
+            client_id.encode() or request.headers.get("x-token", "").encode(),
             tab_id.encode(),
             b"%d" % original_ms,
             canonical,
@@ -290,13 +290,13 @@ def _fill_from_payload(row: Row, payload: AnyPayload) -> None:
             pass
 
 
-def _kept_header(request: Request, name: bytes) -> str | None:
-    text = request.headers.get(name, b"").decode("utf-8", "replace").strip()
+def _kept_header(request: Request, name: str) -> str | None:
+    text = request.headers.get(name, "").strip()
     return text[:_HEADER_TEXT_MAX] or None
 
 
 def _language(request: Request) -> str | None:
-    match = _LANGUAGE.match(_header(request, b"accept-language"))
+    match = _LANGUAGE.match(_header(request, "accept-language"))
     return match[1] if match else None
 
 

@@ -80,17 +80,17 @@ def refuse(request: Request, refusal: Refusal, _budget: Budget | None) -> Respon
     """
     kind = refusal.kind
     if kind == SUSPENDED:
-        reason = refusal.message.encode("latin-1", "replace")
-        return Response(status=202, headers=[(b"x-suspension-reason", reason)])
+        reason = refusal.message
+        return Response(status=202, headers=[("x-suspension-reason", reason)])
     if kind == QUARANTINED or kind.outcome == "dropped":
         return Response(status=204, headers=[])
     name, title = _PROBLEMS.get(
         kind.code, (kind.code.replace("_", "-"), kind.code.replace("_", " ").capitalize())
     )
     status = _STATUSES.get(kind.code, kind.status)
-    headers: list[Header] = [(b"content-type", b"application/problem+json")]
+    headers: list[Header] = [("content-type", "application/problem+json")]
     if status in {429, 503}:
-        headers.append((b"retry-after", b"%d" % (refusal.retry_after_s or 1)))
+        headers.append(("retry-after", str(refusal.retry_after_s or 1)))
     problem = _Problem(
         type=f"https://croct.help/api/{name}",
         title=title,
@@ -118,6 +118,6 @@ def answer_client_id(request: Request, fresh_id: str) -> Response:
     client_id = sent if CLIENT_ID.fullmatch(sent) else fresh_id
     return Response(
         status=200,
-        headers=[(b"content-type", b"text/plain"), (b"cache-control", b"no-store")],
+        headers=[("content-type", "text/plain"), ("cache-control", "no-store")],
         body=client_id.encode("latin-1"),
     )

@@ -43,7 +43,7 @@ def _holds_address(body: bytes) -> bool:
 
 # --- the head
 
-_BEARER: Final = re.compile(rb"bearer +(\S+)", re.IGNORECASE)
+_BEARER: Final = re.compile(r"bearer +(\S+)", re.IGNORECASE)
 _NO_ORIGIN: Final = Refusal(
     ORIGIN_MISSING, "Neither Origin nor Referer tells where the request comes from"
 )
@@ -52,18 +52,18 @@ _NO_KEY: Final = Refusal(MISSING_KEY, "An API key is required in the header X-AP
 
 def read_browser_head(request: Request) -> Head | Refusal:
     """Browsers show no credentials; only that they say where they come from is asked here."""
-    if b"origin" in request.headers or b"referer" in request.headers:
+    if "origin" in request.headers or "referer" in request.headers:
         return Head()
     return _NO_ORIGIN
 
 
 def read_server_head(request: Request) -> Head | Refusal:
     """Find the API key; `Authorization: Bearer` counts only where there is no `X-API-Key`."""
-    key = request.headers.get(b"x-api-key")
+    key = request.headers.get("x-api-key")
     if key is None:
-        match = _BEARER.fullmatch(request.headers.get(b"authorization", b"").strip())
-        key = match[1] if match else b""
-    text = key.strip().decode("latin-1")
+        match = _BEARER.fullmatch(request.headers.get("authorization", "").strip())
+        key = match[1] if match else ""
+    text = key.strip()
     return Head(key=text) if text else _NO_KEY
 
 

@@ -67,7 +67,7 @@ class _ServerAnswer(msgspec.Struct):
 
 
 _encoder: Final = msgspec.json.Encoder()
-_JSON: Final = (b"content-type", b"application/json")
+_JSON: Final = ("content-type", "application/json")
 
 
 class Answers:
@@ -108,9 +108,9 @@ class Answers:
         headers: list[Header] = [_JSON]
         status = self._status(refusal)
         if status in {429, 503}:
-            headers.append((b"retry-after", b"%d" % (refusal.retry_after_s or 1)))
+            headers.append(("retry-after", str(refusal.retry_after_s or 1)))
         if status == 401:
-            headers.append((b"www-authenticate", b"Bearer"))
+            headers.append(("www-authenticate", "Bearer"))
         return Response(status, headers, _encoder.encode(_Error(self._detail(refusal))))
 
     def _status(self, refusal: Refusal) -> int:

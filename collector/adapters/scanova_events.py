@@ -16,6 +16,7 @@ from collector.adapters import scanova_faults as faults
 from collector.adapters import scanova_metadata
 from collector.currencies import CURRENCIES
 from collector.event import Event, Row
+from collector.headers import Headers
 from collector.refusal import Refusal
 
 # Both headers go into every row of a batch: unbounded, a small request could fill the disk.
@@ -101,11 +102,11 @@ class Sender(msgspec.Struct, frozen=True):
     language: str | None = None
 
 
-def read_sender(headers: Mapping[bytes, bytes]) -> Sender:
+def read_sender(headers: Headers) -> Sender:
     """User agent and preferred language of a browser's request."""
-    user_agent = headers.get(b"user-agent", b"").decode("utf-8", "replace")
+    user_agent = headers.get("user-agent", "")
     # The header's grammar: tags in order of preference, each with an optional weight.
-    accepted = headers.get(b"accept-language", b"").decode("latin-1")
+    accepted = headers.get("accept-language", "")
     language = accepted.partition(",")[0].partition(";")[0].strip()
     if len(language) > LANGUAGE_CHARS_MAX or language == "*":
         language = ""

@@ -3,7 +3,7 @@
 Owns how a member of a wrong type is found. Must not know whether an event came alone or in a batch.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
@@ -13,6 +13,7 @@ from collector.adapters import scanova_events as events
 from collector.adapters import scanova_faults as faults
 from collector.adapters.scanova_events import Sender
 from collector.event import Event
+from collector.headers import Headers
 from collector.refusal import Refusal
 
 I = TypeVar("I", bound=msgspec.Struct)  # noqa: E741  # I as in item
@@ -28,7 +29,7 @@ class Reader(Generic[I]):
         shape: type[I],
         required: tuple[str, ...],
         judge: Callable[[I, Sender], Event | Refusal],
-        sender: Callable[[Mapping[bytes, bytes]], Sender],
+        sender: Callable[[Headers], Sender],
     ) -> None:
         self.shape = shape
         self.judge = judge

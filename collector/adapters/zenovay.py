@@ -50,8 +50,8 @@ LANGUAGE_CHARS_MAX: Final = 64
 # The longest text of an IPv6 address has 45 characters, and a zone may follow.
 ADDRESS_CHARS_MAX: Final = 64
 
-_BEARER: Final = re.compile(rb"bearer +([!-~]+)", re.IGNORECASE)
-_BARE_KEY: Final = re.compile(rb"[!-~]+")
+_BEARER: Final = re.compile("bearer +([!-~]+)", re.IGNORECASE)
+_BARE_KEY: Final = re.compile("[!-~]+")
 
 
 # --- the head
@@ -64,12 +64,12 @@ _BAD_AUTHORIZATION: Final = Refusal(
 
 def read_head(request: Request) -> Head | Refusal:
     """Find the API key; `X-API-Key` counts only where there is no `Authorization`."""
-    authorization = request.headers.get(b"authorization")
+    authorization = request.headers.get("authorization")
     if authorization is not None:
         match = _BEARER.fullmatch(authorization.strip())
-        return _BAD_AUTHORIZATION if match is None else Head(key=match[1].decode())
-    key = request.headers.get(b"x-api-key", b"").strip()
-    return Head(key=key.decode()) if _BARE_KEY.fullmatch(key) else _NO_KEY
+        return _BAD_AUTHORIZATION if match is None else Head(key=match[1])
+    key = request.headers.get("x-api-key", "").strip()
+    return Head(key=key) if _BARE_KEY.fullmatch(key) else _NO_KEY
 
 
 # --- the body
@@ -108,7 +108,7 @@ def decode(request: Request) -> Batch | Refusal:
     The good case is one typed decode. Only where that fails is the body taken apart, so that
     whatever is wrong with one item costs that item only.
     """
-    opted_out = request.headers.get(b"sec-gpc", b"").strip() == b"1"
+    opted_out = request.headers.get("sec-gpc", "").strip() == "1"
     try:
         body = decoding.one_line(request.body)
         if opted_out:
@@ -291,34 +291,34 @@ def refuse(request: Request, refusal: Refusal, budget: Budget | None) -> Respons
     headers = _headers(request, budget)
     if status in (429, 503):
         retry_after_s = refusal.retry_after_s or 1
-        headers.append((b"retry-after", b"%d" % retry_after_s))
+        headers.append(("retry-after", str(retry_after_s)))
         if status == 429:
             error.retry_after = retry_after_s
     if status == 401:
-        headers.append((b"www-authenticate", b"Bearer"))
+        headers.append(("www-authenticate", "Bearer"))
     return Response(status, headers, _encoder.encode(_ErrorAnswer(success=False, error=error)))
 
 
 def _headers(request: Request, budget: Budget | None) -> list[Header]:
     headers = [
-        (b"content-type", b"application/json"),
-        (b"x-request-id", request.id.encode()),
+        ("content-type", "application/json"),
+        ("x-request-id", request.id),
     ]
     if budget is None:
         return headers
     if budget.limit:
         headers += (
-            (b"x-ratelimit-limit", b"%d" % budget.limit),
-            (b"x-ratelimit-remaining", b"%d" % budget.remaining),
-            (b"x-ratelimit-reset", b"%d" % budget.reset_s),
+            ("x-ratelimit-limit", str(budget.limit)),
+            ("x-ratelimit-remaining", str(budget.remaining)),
+            ("x-ratelimit-reset", str(budget.reset_s)),
         )
-    headers.append((b"x-usage-monthly", b"%d" % budget.month_used))
+    headers.append(("x-usage-monthly", str(budget.month_used)))
     if budget.month_limit:
         headers += (
-            (b"x-usage-limit", b"%d" % budget.month_limit),
-            (b"x-usage-reset", _iso(budget.month_reset_s * 1_000).encode()),
+            ("x-usage-limit", str(budget.month_limit)),
+            ("x-usage-reset", _iso(budget.month_reset_s * 1_000)),
         )
-    headers.append((b"x-usage-total", b"%d" % budget.total_used))
+    headers.append(("x-usage-total", str(budget.total_used)))
     return headers
 
 
