@@ -5,7 +5,6 @@ neighbour on the machine are in the number: it is processor time, not time that 
 written and synced as ever. `--profile` says where the time goes.
 """
 
-import asyncio
 import cProfile
 import gc
 import io
@@ -14,20 +13,19 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import uvloop
 
-from bench.corpus import Account, Traffic, templates
+from bench.corpus import Account, Traffic
 from bench.figures import Figure
-from bench.fleet import LoadFailed, fresh_run
+from bench.fleet import LoadFailed
 from bench.options import Options
+from bench.requests import Prepared, answer_all, prepare
 from bench.target import config_text
-from bench.template import Ids
 from collector import config_file
-from collector.asgi import Edge
+from collector.edge import Edge
 from collector.service import Service
 
 _CASES: Final[dict[str, tuple[Traffic, int, int]]] = {
@@ -37,12 +35,7 @@ _CASES: Final[dict[str, tuple[Traffic, int, int]]] = {
     "zenovay_1000": ("zenovay", 1_000, 4),
 }
 _WARM_UP: Final = 0.1
-# Of the public internet: its country is looked up.
-_CLIENT: Final = "93.184.215.14"
 _PROFILED: Final = 35
-
-# A scope, and the body.
-Prepared = tuple[dict[str, Any], bytes]
 
 
 def inprocess(options: Options) -> list[Figure]:
@@ -81,7 +74,7 @@ async def _run(
     )
     edge = await service.start()
     try:
-        prepared = scopes(traffic, size, account, requests, options.seed)
+        prepared = prepare(traffic, size, account, requests, options.seed)
         warm = int(requests * _WARM_UP)
         await _accepted(edge, prepared[:warm], in_flight)
         # The prepared requests are ours: the collector's garbage collections shall not visit them.
@@ -103,63 +96,11 @@ async def _run(
     return cost_s * 1e6 / ((requests - warm) * size)
 
 
-def scopes(traffic: Traffic, size: int, account: Account, count: int, seed: int) -> list[Prepared]:
-    """Requests as granian hands them over."""
-    now_ms = time.time_ns() // 1_000_000
-    cut = [template.stamped(now_ms) for template in templates(traffic, size, account, seed)]
-    ids = Ids(fresh_run())
-    return [_scope(ids.next().join(cut[index % len(cut)])) for index in range(count)]
-
-
-def _scope(request: bytes) -> Prepared:
-    head, _, body = request.partition(b"\r\n\r\n")
-    line, *lines = head.split(b"\r\n")
-    method, path, _ = line.decode().split(" ")
-    pairs = [one.split(b": ", 1) for one in lines]
-    scope = {
-        "type": "http",
-        "method": method,
-        "path": path,
-        "query_string": b"",
-        "headers": [(name.lower(), value) for name, value in pairs],
-        "client": (_CLIENT, 50_000),
-    }
-    return scope, body
-
-
 async def _accepted(edge: Edge, requests: list[Prepared], in_flight: int) -> None:
     """Have `edge` answer all of them. Raises `LoadFailed` on any refusal."""
     statuses = await answer_all(edge.answer, requests, in_flight)
     if statuses.keys() - {200, 204}:
         raise LoadFailed(f"not everything was acknowledged: answers by status {statuses}")
-
-
-async def answer_all(
-    answer: Callable[..., Awaitable[None]], requests: list[Prepared], in_flight: int
-) -> dict[int, int]:
-    """Have `answer` answer all, `in_flight` at a time; how many answers had which status."""
-    waiting = iter(requests)
-    statuses: dict[int, int] = {}
-
-    async def send(message: dict[str, Any]) -> None:
-        if status := message.get("status"):
-            statuses[status] = statuses.get(status, 0) + 1
-
-    async def work() -> None:
-        for scope, body in waiting:
-            await answer(scope, _receiver(body), send)
-            # As between two requests of a connection: others get their turn.
-            await asyncio.sleep(0)
-
-    await asyncio.gather(*(asyncio.ensure_future(work()) for _ in range(in_flight)))
-    return statuses
-
-
-def _receiver(body: bytes) -> Callable[[], Awaitable[dict[str, Any]]]:
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return receive
 
 
 def _tell(profile: cProfile.Profile, traffic: Traffic, size: int) -> None:

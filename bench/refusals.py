@@ -11,29 +11,27 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import uvloop
 
-from bench import floor
 from bench.corpus import Account, Traffic
 from bench.figures import Figure
 from bench.fleet import LoadFailed
-from bench.inprocess import Prepared, answer_all, scopes
 from bench.options import Options
+from bench.requests import Answers, Prepared, answer_all, prepare
 from bench.target import config_text
 from collector import config_file
 from collector.config import Config, Limits, Tier
+from collector.edge import Answer, Scope
+from collector.http import Body
 from collector.service import Service
 
 _IN_FLIGHT: Final = 64
-_WRONG_KEY: Final = b"zv_wrong" + b"0" * 38
-_WRONG: Final = {b"x-api-key": _WRONG_KEY, b"authorization": b"Bearer " + _WRONG_KEY}
-
-Answer = Callable[..., Awaitable[None]]
+_WRONG_KEY: Final = "zv_wrong" + "0" * 38
+_WRONG: Final = {"x-api-key": _WRONG_KEY, "authorization": f"Bearer {_WRONG_KEY}"}
 
 
 class _Case(msgspec.Struct, frozen=True):
@@ -81,7 +79,7 @@ def refusals(options: Options) -> list[Figure]:
 async def _measured(case: _Case, directory: Path, options: Options) -> list[Figure]:
     account = Account(host="127.0.0.1:8000")
     count = max(2_000, int(options.seconds * 400))
-    good = scopes(case.traffic, 1, account, count * (options.rounds + 1), options.seed)
+    good = prepare(case.traffic, 1, account, count * (options.rounds + 1), options.seed)
     bad = [_with_wrong_key(one) for one in good] if case.wrong_key else good
     services = [Service(_config(account, directory / "open"))]
     services.append(Service(_limited(case, _config(account, directory / "limited"))))
@@ -96,7 +94,7 @@ async def _measured(case: _Case, directory: Path, options: Options) -> list[Figu
         part = slice(index * count, (index + 1) * count)
         sides["accepted"].append(await _cost_us(accepts, good[part], {200, 204}))
         sides["refused"].append(await _cost_us(refuses, bad[part], {case.status}))
-        sides["floor"].append(await _cost_us(floor.app, good[part], {200}))
+        sides["floor"].append(await _cost_us(_bare, good[part], {200}))
     gc.unfreeze()
     for service in services:
         await service.stop()
@@ -117,7 +115,7 @@ async def _measured(case: _Case, directory: Path, options: Options) -> list[Figu
     ]
 
 
-async def _cost_us(answer: Answer, requests: list[Prepared], expected: set[int]) -> float:
+async def _cost_us(answer: Answers, requests: list[Prepared], expected: set[int]) -> float:
     """Processor time per request. Raises `LoadFailed` if one was answered otherwise."""
     began_s = time.process_time()
     statuses = await answer_all(answer, requests, _IN_FLIGHT)
@@ -142,9 +140,12 @@ def _limited(case: _Case, config: Config) -> Config:
 
 
 def _with_wrong_key(prepared: Prepared) -> Prepared:
-    scope, body = prepared
-    headers: list[tuple[bytes, bytes]] = [
-        (name, _WRONG.get(name, value)) for name, value in scope["headers"]
-    ]
-    changed: dict[str, Any] = {**scope, "headers": headers}
-    return changed, body
+    head, body = prepared
+    headers = {name: _WRONG.get(name, value) for name, value in head.headers.items()}
+    return msgspec.structs.replace(head, headers=headers), body
+
+
+async def _bare(_head: Scope, body: Body) -> Answer:
+    """Takes the body in, and answers."""
+    await body()
+    return 200, [], b""

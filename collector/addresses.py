@@ -59,8 +59,14 @@ class AddressReader:
         self._is_trusted = lru_cache(_CACHED)(self._judge)
         self._behind_cached = lru_cache(_CACHED)(self._behind)
 
-    def read(self, peer: str, headers: Headers) -> str:
-        """The address of the client; `peer` is who is connected, "" when the server cannot tell."""
+    def read(self, client: str, headers: Headers) -> str:
+        """The address of the client, "" when the server does not know it.
+
+        `client`: who is connected, address and port, as in a URL.
+        """
+        peer = client.rpartition(":")[0]
+        if peer.startswith("["):
+            peer = peer[1:-1]
         if not self._trusted or not self._is_trusted(peer):
             return peer
         for name in self._header_names:

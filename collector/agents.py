@@ -91,6 +91,9 @@ class Agent(msgspec.Struct, frozen=True, gc=False):
     fired: frozenset[str] = frozenset()
 
 
+# What is known of somebody who shows none.
+NOBODY: Final = Agent()
+
 _CRAWLER: Final = (("bot",), frozenset({"crawler"}))
 _HEADLESS_BROWSER: Final = (("bot", "headless"), frozenset({"headless"}))
 _HTTP_CLIENT: Final = (("http_client",), frozenset({"http_client"}))

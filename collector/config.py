@@ -46,6 +46,8 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     host: ListenHost = "127.0.0.1"
     # 0: any free port.
     port: Annotated[int, Meta(ge=0, le=65_535)] = 8000
+    # How granian hands requests over: "rsgi" costs less, "asgi" knows header values beyond ASCII.
+    interface: Literal["rsgi", "asgi"] = "rsgi"
     # Believed about the client address; nobody else's X-Forwarded-For or Forwarded is.
     trusted_proxies: tuple[Network, ...] = ()
     # "auto": X-Forwarded-For where there is one, because a proxy that writes it passes on what a

@@ -4,16 +4,15 @@ Invariants:
 
 1. A key is at any moment nowhere, in flight (its row waits for the disk), or in the index (its row
    is on disk). "Duplicate" is said only of a key in the index, so it is itself an acknowledgement.
-2. A key enters flight together with the submission of its row, without an await between.
-3. When the submission is decided, in the same step, its keys go to the index or become free again.
-4. Nobody holds a key in flight while waiting: a request that meets one waits for that commit
+2. Nobody holds a key in flight while waiting: a request that meets one waits for that commit
    holding nothing, then looks at all its keys anew. So no two requests wait for each other.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-from storage import ColdKeys, Commit, KeyIndex, Receipt
+from collector.flight import Flights
+from storage import ColdKeys, KeyIndex
 
 # What was read for a look-up may be gone again before it comes back; it does not try for ever.
 _COLD_MAX: Final = 4
@@ -25,10 +24,12 @@ class Dedup:
     `warm` reads what a look-up misses from the disk.
     """
 
-    def __init__(self, index: KeyIndex, warm: Callable[[ColdKeys], Awaitable[None]]) -> None:
+    def __init__(
+        self, index: KeyIndex, flights: Flights, warm: Callable[[ColdKeys], Awaitable[None]]
+    ) -> None:
         self._index = index
+        self._flights = flights
         self._warm = warm
-        self._in_flight: dict[bytes | None, Commit] = {}
 
     def find(
         self, keys: Sequence[bytes | None], now_us: int, tries: int = 0
@@ -39,14 +40,15 @@ class Dedup:
         flight, or the disk has to be asked, something to wait for is returned instead: await it,
         then ask again, with the number of `tries` so far. Raises `Unavailable`.
         """
-        in_flight = self._in_flight
-        if not in_flight.keys().isdisjoint(keys):
-            return next(in_flight[key] for key in keys if key in in_flight)
-        known = [key for key in keys if key is not None]
-        seen = self._index.seen(known, now_us, waits=tries > _COLD_MAX)
+        is_one = len(keys) == 1
+        for flight in self._flights:
+            if keys[0] in flight.keys if is_one else not flight.keys.keys().isdisjoint(keys):
+                return flight.commit
+        known = keys if None not in keys else [key for key in keys if key is not None]
+        seen = self._index.seen(known, now_us, waits=tries > _COLD_MAX)  # type: ignore[arg-type]
         if isinstance(seen, ColdKeys):
             return self._warm(seen)
-        if len(seen) == len(keys) and (len(keys) == 1 or len(set(keys)) == len(keys)):
+        if len(seen) == len(keys) and (is_one or len(set(keys)) == len(keys)):
             return seen
         verdicts = dict(zip(known, seen, strict=True))
         met: set[bytes | None] = set()
@@ -55,16 +57,3 @@ class Dedup:
             repeats.append(key is not None and (key in met or verdicts[key]))
             met.add(key)
         return repeats
-
-    def hold(self, keys: Sequence[bytes], commit: Commit) -> None:
-        """Put `keys`, which `find` just called new, in flight until `commit` is decided."""
-        in_flight = self._in_flight
-        for key in keys:
-            in_flight[key] = commit
-
-    def settle(self, keys: Sequence[bytes], now_us: int, receipt: Receipt | None) -> None:
-        """End the flight of `keys`: remembered as accepted at `now_us`, or free again."""
-        for key in keys:
-            del self._in_flight[key]
-        if receipt is not None:
-            self._index.add(keys, now_us, receipt.segment)

@@ -11,30 +11,20 @@ from collector.access import Caller
 from collector.adapters.contract import Request
 from collector.config import Site
 from collector.event import Event, Row
+from collector.agents import NOBODY, Agent
 from collector.geo import NOWHERE, Place
 from collector.hints import read as read_hints
 from collector.ids import uuid7
-from collector.marks import Marker
-from collector.privacy import AddressHasher, apply, gpc_sent
+from collector.marks import Marker, is_possible
+from collector.privacy import WITHHELD, AddressHasher, apply, gpc_sent
 from collector.refusal import Refusal
 from collector.salt import DailySalt
 from collector.sources import Sources
 from storage import make_key, make_scope
 
-_DAY_US: Final = 24 * 3600 * 1_000_000
 # As much of the header as any adapter keeps.
 _AGENT_CHARS_MAX: Final = 1_024
 _NO_RULES: Final[frozenset[str]] = frozenset()
-
-
-class Completed:
-    """Rows of a batch, those that were not refused, in order; `keys` tell which are repeats."""
-
-    __slots__ = ("keys", "rows")
-
-    def __init__(self) -> None:
-        self.rows: list[Row] = []
-        self.keys: list[bytes | None] = []
 
 
 class Facts:
@@ -63,14 +53,24 @@ class Facts:
         caller: Caller,
         items: "list[Event | Refusal]",
         sites: "list[Site | None]",
-    ) -> Completed:
-        """Fill in the row of each of `items` that has a site in `sites` and is no refusal."""
+    ) -> "tuple[list[Row], list[bytes | None]]":
+        """Fill in the row of each of `items` that has a site in `sites` and is no refusal.
+
+        Those rows, in order, and the keys that tell which of them are repeats.
+        """
         now_us = request.now_us
         is_gpc = gpc_sent(request.headers)
         key_id = caller.key.name if caller.key else None
         codes = self._sources.codes
-        origins: dict[str | None, tuple[str, Place]] = {}  # a batch has one address, or few
-        done = Completed()
+        place = NOWHERE
+        # Most events of a batch have one address, one agent and one site.
+        last_client: str | None = ""
+        last_agent: tuple[str, str] | None = None
+        last_site = ""
+        ip_hash = scope = None
+        agent = NOBODY
+        rows: list[Row] = []
+        keys: list[bytes | None] = []
         for item, site in zip(items, sites, strict=True):
             if site is None or isinstance(item, Refusal):
                 continue
@@ -80,23 +80,36 @@ class Facts:
             if not row.event_id:
                 row.event_id = uuid7(now_us)
             client = item.client_address if row.source == "server" else caller.address
-            origin = origins.get(client)
-            if origin is None:
-                origin = origins[client] = self._origin(client, now_us)
-            row.ip_hash = origin[0]
-            _fill_place(row, origin[1])
+            if client != last_client or ip_hash is None:
+                last_client = client
+                ip_hash = self._hasher.hash(client, self._salt.of(now_us))
+                place = self._geo.place(client) if client else NOWHERE
+            row.ip_hash = ip_hash
+            if place is not NOWHERE:
+                _fill_place(row, place)
             if codes is not None and row.scan_session_id is not None and row.qr_code_id is None:
                 row.qr_code_id = codes.get(row.scan_session_id)
-            fired = self._fill_agent(row, request) if row.user_agent else _NO_RULES
-            self._marker.mark(row, fired, is_automated=item.webdriver)
+            fired = _NO_RULES
+            if row.user_agent is not None:
+                if last_agent != (row.user_agent, row.source):
+                    last_agent = row.user_agent, row.source
+                    agent = self._read_agent(row, request)
+                if agent is not NOBODY:
+                    _fill_agent(row, agent)
+                    fired = agent.fired
+            if fired or item.webdriver or not is_possible(row):
+                self._marker.mark(row, fired, is_automated=item.webdriver)
             key = None
             if item.identity is not None:
-                key = make_key(self._scope(protocol, site.id), item.identity)
+                if site.id != last_site or scope is None:
+                    last_site, scope = site.id, self._scope(protocol, site.id)
+                key = make_key(scope, item.identity)
                 row.dedup_key = key.hex()
-            apply(row, gpc=is_gpc, honour_gpc=site.honour_gpc)
-            done.keys.append(key)
-            done.rows.append(row)
-        return done
+            if is_gpc or row.consent in WITHHELD:
+                apply(row, gpc=is_gpc, honour_gpc=site.honour_gpc)
+            keys.append(key)
+            rows.append(row)
+        return rows, keys
 
     def mark_repeats(
         self, rows: list[Row], keys: list[bytes | None], are_repeats: list[bool]
@@ -113,33 +126,18 @@ class Facts:
         if self._salt.expire(now_us):
             self._hasher.forget()
 
-    def _origin(self, client: str | None, now_us: int) -> tuple[str, Place]:
-        ip_hash = self._hasher.hash(client, now_us // _DAY_US, self._salt.of(now_us))
-        return ip_hash, self._geo.place(client) if client else NOWHERE
-
-    def _fill_agent(self, row: Row, request: Request) -> frozenset[str]:
-        """Device, browser and system of the row's agent, and the rules that it satisfies.
+    def _read_agent(self, row: Row, request: Request) -> Agent:
+        """What the agent of a row says of its sender.
 
         A back end's own agent says nothing of the visitor; client hints come with every request of
         a browser, and say nothing of an agent that the page reported of another one.
         """
         assert row.user_agent is not None, "the caller has looked"
-        own = request.headers.get("user-agent", "").strip()
-        is_own = row.user_agent == own[:_AGENT_CHARS_MAX]
+        headers = request.headers
+        is_own = row.user_agent == headers.get("user-agent", "").strip()[:_AGENT_CHARS_MAX]
         if row.source == "server":
-            if is_own:
-                return _NO_RULES
-            agent = self._agents.read(row.user_agent)
-        else:
-            agent = self._agents.read(
-                row.user_agent, read_hints(request.headers) if is_own else None
-            )
-        # What the sender said of the device itself stands.
-        row.device_type = row.device_type or agent.device_type
-        row.browser_family = row.browser_family or agent.browser_family
-        row.os_family = row.os_family or agent.os_family
-        row.flags += agent.flags
-        return agent.fired
+            return NOBODY if is_own else self._agents.read(row.user_agent)
+        return self._agents.read(row.user_agent, read_hints(headers) if is_own else None)
 
     def _scope(self, protocol: str, site_id: str) -> bytes:
         """Within what an identity means something: protocol and site."""
@@ -148,6 +146,15 @@ class Facts:
         if scope is None:
             scope = self._scopes[names] = make_scope(*(name.encode() for name in names))
         return scope
+
+
+def _fill_agent(row: Row, agent: Agent) -> None:
+    """What the sender said of the device itself stands."""
+    row.device_type = row.device_type or agent.device_type
+    row.browser_family = row.browser_family or agent.browser_family
+    row.os_family = row.os_family or agent.os_family
+    if agent.flags:
+        row.flags += agent.flags
 
 
 def _fill_place(row: Row, place: Place) -> None:

@@ -172,15 +172,25 @@ _IPV4_STARTS, _IPV4_ENDS = _starts_and_ends(_SPECIAL_IPV4)
 _IPV6_STARTS, _IPV6_ENDS = _starts_and_ends(_SPECIAL_IPV6)
 
 
+# By the first two bytes of an IPv4 address: whether any of those addresses is special.
+_IS_MIXED: Final = bytearray(1 << 16)
+for _start, _end in zip(_IPV4_STARTS, _IPV4_ENDS, strict=True):
+    _prefixes = slice(_start >> 16, (_end >> 16) + 1)
+    _IS_MIXED[_prefixes] = b"\1" * (_prefixes.stop - _prefixes.start)
+
+
 def public_address(text: str) -> str | None:
     """`text` in its canonical form, None unless it is an address of the public internet."""
     try:
-        number = int.from_bytes(socket.inet_pton(socket.AF_INET, text))
+        packed = socket.inet_pton(socket.AF_INET, text)
     except (OSError, ValueError):
         pass
     else:
         # Of IPv4 it takes one spelling only.
-        return None if _is_within(number, _IPV4_STARTS, _IPV4_ENDS) else text
+        if _IS_MIXED[packed[0] << 8 | packed[1]]:
+            number = int.from_bytes(packed)
+            return None if _is_within(number, _IPV4_STARTS, _IPV4_ENDS) else text
+        return text
     try:
         packed = socket.inet_pton(socket.AF_INET6, text)
     except (OSError, ValueError):

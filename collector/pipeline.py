@@ -11,8 +11,7 @@ Invariants:
 """
 
 import logging
-from collections.abc import Awaitable, Callable
-from functools import partial
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -23,6 +22,7 @@ from collector.config import Site
 from collector.dedup import Dedup
 from collector.event import Batch, Event, Outcome, Verdict
 from collector.facts import Facts
+from collector.flight import Flights
 from collector.normalise import Clock
 from collector.quarantine import Quarantine
 from collector.refusal import (
@@ -41,8 +41,6 @@ from storage import (
     encode,
 )
 
-ReadBody = Callable[[int], Awaitable[bytes | Refusal]]
-
 _log: Final = logging.getLogger("collector")
 _LEVELS: Final = {"debug": logging.DEBUG, "warning": logging.WARNING}
 _ANSWERS_MAX: Final = 1_024
@@ -60,7 +58,6 @@ class Pipeline:
         facts: Facts,
         counts: Counts,
         now_us: Callable[[], int],
-        body_bytes_max: int,
         quarantine: Quarantine,
     ) -> None:
         self._access = access
@@ -69,9 +66,9 @@ class Pipeline:
         self._facts = facts
         self._counts = counts
         self._now_us = now_us
-        self._body_bytes_max = body_bytes_max
         self._quarantine = quarantine
-        self._dedup = Dedup(store.keys, store.warm)
+        self._flights = Flights(store.keys, counts.stored)
+        self._dedup = Dedup(store.keys, self._flights, store.warm)
         self._answers: dict[tuple[str, str, str, int], Response] = {}
 
     def admit(self, endpoint: Endpoint, request: Request, address: str) -> Caller | Response:
@@ -87,48 +84,41 @@ class Pipeline:
         return self.refuse_alike(endpoint, caller.refusal, caller.site)
 
     async def ingest(
-        self, endpoint: Endpoint, request: Request, caller: Caller, read_body: ReadBody
+        self, endpoint: Endpoint, request: Request, caller: Caller, body: bytes | Refusal
     ) -> Response:
-        """Answer a request that was admitted."""
-        body = await read_body(endpoint.body_bytes_max or self._body_bytes_max)
+        """Answer a request that was admitted; `body`: as it was read, or why it was not."""
         if isinstance(body, Refusal):
             return self.refuse(endpoint, request, body, caller.budget, caller.site)
         request.body = body
-        request.now_us = self._now_us()
+        request.now_us = now_us = self._now_us()
         batch = endpoint.decode(request)
         if isinstance(batch, Refusal):
             refusal = await self._set_aside(endpoint, request, batch, caller)
             return self.refuse(endpoint, request, refusal, caller.budget, caller.site)
-        tally = self._counts.open(endpoint.protocol, request.now_us)
+        tally = self._counts.open(endpoint.protocol, now_us)
         try:
-            response = await self._take(endpoint, request, caller, batch, tally)
+            items = batch.items
+            self._clock.correct_all(items, now_us)
+            sites = self._authorise(endpoint, caller, batch)
+            if isinstance(sites, Refused):
+                of_all = [sites.site or caller.site] * len(items)
+                tally.receive(of_all)
+                budget = sites.budget or caller.budget
+                answer = self._refuse_all(endpoint, request, sites.refusal, budget, (tally, of_all))
+            else:
+                tally.receive(sites)
+                outcomes = await self._store_batch(endpoint, request, caller, items, sites, tally)
+                if isinstance(outcomes, Refusal):
+                    budget, counted = caller.budget, (tally, sites)
+                    answer = self._refuse_all(endpoint, request, outcomes, budget, counted)
+                else:
+                    if self._decide(endpoint, outcomes, sites, tally):
+                        self._quarantine.keep_items(endpoint, request, caller, outcomes, sites)
+                    answer = endpoint.respond(request, batch, outcomes, caller.budget)
             tally.is_answered = True
         finally:
             tally.close()
-        return response
-
-    async def _take(
-        self, endpoint: Endpoint, request: Request, caller: Caller, batch: Batch, tally: Tally
-    ) -> Response:
-        """Answer a request whose events could be read."""
-        items = batch.items
-        for item in items:
-            if isinstance(item, Event):
-                self._clock.correct(item, request.now_us)
-        sites = self._authorise(endpoint, caller, batch)
-        if isinstance(sites, Refused):
-            of_all = [sites.site or caller.site] * len(items)
-            tally.receive(of_all)
-            budget = sites.budget or caller.budget
-            return self._refuse_all(endpoint, request, sites.refusal, budget, (tally, of_all))
-        tally.receive(sites)
-        outcomes = await self._store_batch(endpoint, request, caller, batch, sites, tally)
-        if isinstance(outcomes, Refusal):
-            return self._refuse_all(endpoint, request, outcomes, caller.budget, (tally, sites))
-        has_refusal = self._decide(endpoint, outcomes, sites, tally)
-        if has_refusal:
-            self._quarantine.keep_items(endpoint, request, caller, outcomes, sites)
-        return endpoint.respond(request, batch, outcomes, caller.budget)
+        return answer
 
     async def store_again(
         self, endpoint: Endpoint, request: Request, caller: Caller, item: Event, site: Site
@@ -140,8 +130,7 @@ class Pipeline:
         tally = self._counts.open(endpoint.protocol, request.now_us)
         tally.receive([site])
         once = msgspec.structs.replace(endpoint, stores_duplicates=False)
-        batch = Batch(items=[item])
-        outcomes = await self._store_batch(once, request, caller, batch, [site], tally)
+        outcomes = await self._store_batch(once, request, caller, [item], [site], tally)
         if isinstance(outcomes, Refusal):
             return outcomes
         self._decide(once, outcomes, [site], tally)
@@ -185,89 +174,65 @@ class Pipeline:
         endpoint: Endpoint,
         request: Request,
         caller: Caller,
-        batch: Batch,
+        items: list[Event | Refusal],
         sites: "list[Site | None]",
         tally: Tally,
     ) -> "list[Outcome] | Refusal":
         """Look up, encode, commit; the outcome of each item, or why none could be stored."""
         now_us = request.now_us
-        done = self._facts.complete(endpoint.protocol, request, caller, batch.items, sites)
-        rows, keys = done.rows, done.keys
+        rows, keys = self._facts.complete(endpoint.protocol, request, caller, items, sites)
         if not rows:
-            return list(batch.items)  # type: ignore[arg-type]  # refusals only
-        verdicts = await self._verdicts(keys, now_us)
-        if isinstance(verdicts, Refusal):
-            return verdicts
-        refusal = await self._commit(endpoint, rows, keys, verdicts, now_us, tally=tally)
-        if refusal is not None:
-            return refusal
-        repeats = iter(verdicts)
-        return [
-            item
-            if isinstance(item, Refusal)
-            else (Verdict.DUPLICATE if next(repeats) else Verdict.ACCEPTED)
-            for item in batch.items
-        ]
-
-    async def _verdicts(self, keys: list[bytes | None], now_us: int) -> list[bool] | Refusal:
-        """Which keys are repeats. Whoever goes on with the answer must not await before it does."""
+            return list(items)  # type: ignore[arg-type]  # refusals only
         tries = 0
         try:
-            while not isinstance(found := self._dedup.find(keys, now_us, tries), list):
-                await found
+            # From the last look-up to the flight there must be no await.
+            while not isinstance(verdicts := self._dedup.find(keys, now_us, tries), list):
+                await verdicts
                 tries += 1
         except Unavailable as error:
             return unavailable(error)
-        return found
-
-    async def _commit(
-        self,
-        endpoint: Endpoint,
-        rows: list[Row],
-        keys: list[bytes | None],
-        verdicts: list[bool],
-        now_us: int,
-        *,
-        tally: Tally,
-    ) -> Refusal | None:
-        """Put the rows on disk; None when they are."""
-        fresh = [
-            key
-            for key, is_repeat in zip(keys, verdicts, strict=True)
-            if key is not None and not is_repeat
-        ]
+        stored = rows
         if True in verdicts:
             if endpoint.stores_duplicates:
                 self._facts.mark_repeats(rows, keys, verdicts)
             else:
-                rows = [row for row, is_repeat in zip(rows, verdicts, strict=True) if not is_repeat]
-                if not rows:
-                    return None
-        lines = encode(rows)
-        counts: dict[str, list[int]] = {}
-        for row in rows:
-            counts.setdefault(row.site_id, [0, 0])[row.is_duplicate] += 1
-        decide = tally.submit(counts)
-        settle = partial(self._settle, fresh, now_us, decide)
-        try:
-            commit = self._store.submit(lines, len(rows), now_us, settle)
-        except StorageError as error:
-            decide(None)
-            return unavailable(error)
-        self._dedup.hold(fresh, commit)
-        result = await commit
-        return None if isinstance(result, Receipt) else unavailable(result)
+                stored = [r for r, is_repeat in zip(rows, verdicts, strict=True) if not is_repeat]
+        if stored:
+            counts = _count(stored)
+            try:
+                commit = self._store.submit(encode(stored), len(stored), now_us)
+            except StorageError as error:
+                return unavailable(error)
+            flight = self._flights.of(commit)
+            flight.board(_fresh(keys, verdicts), now_us)
+            tally.submit(counts)
+            for site, (new, repeats) in counts.items():
+                flight.count(site, endpoint.protocol, now_us, new, repeats)
+            result = await commit
+            if not isinstance(result, Receipt):
+                tally.fail(counts)
+                return unavailable(result)
+        return _outcomes(items, verdicts)
 
-    def _settle(
+    def _decide(
         self,
-        keys: list[bytes],
-        now_us: int,
-        decide: Callable[[int | None], None],
-        receipt: Receipt | None,
-    ) -> None:
-        """A group is on disk, or is not: its keys are known and its rows counted in one step."""
-        self._dedup.settle(keys, now_us, receipt)
-        decide(receipt.segment if receipt else None)
+        endpoint: Endpoint,
+        outcomes: list[Outcome],
+        sites: "list[Site | None]",
+        tally: Tally,
+    ) -> bool:
+        """Account for what is not stored; whether there are refusals. Rows were, as stored."""
+        if outcomes.count(Verdict.ACCEPTED) == len(outcomes):
+            return False
+        has_refusal = False
+        for outcome, site in zip(outcomes, sites, strict=True):
+            if isinstance(outcome, Refusal):
+                has_refusal = True
+                tally.refuse(outcome.kind, site)
+            elif outcome is Verdict.DUPLICATE and not endpoint.stores_duplicates:
+                assert site is not None, "an event without a site is refused"
+                tally.repeat(site.id)
+        return has_refusal
 
     # --- answers
 
@@ -311,9 +276,8 @@ class Pipeline:
         if answer is None:
             if len(self._answers) >= _ANSWERS_MAX:
                 self._answers.clear()
-            nobody = Request(method=endpoint.method, path=endpoint.path, query=b"", headers={})
+            nobody = Request(method=endpoint.method, path=endpoint.path, query="", headers={})
             answer = self._answers[said] = endpoint.refuse(nobody, refusal, None)
-            answer.starts = {}
         self._tell(endpoint, refusal.kind)
         self._counts.refused_at_once(refusal.kind, site, endpoint.protocol, self._now_us())
         return answer
@@ -337,20 +301,37 @@ class Pipeline:
         is_kept = await self._quarantine.keep_for_good(endpoint, request, caller, refusal)
         return msgspec.structs.replace(refusal, kind=QUARANTINED) if is_kept else refusal
 
-    def _decide(
-        self,
-        endpoint: Endpoint,
-        outcomes: list[Outcome],
-        sites: "list[Site | None]",
-        tally: Tally,
-    ) -> bool:
-        """Account for what is not stored; whether there are refusals. Rows were, as stored."""
-        has_refusal = False
-        for outcome, site in zip(outcomes, sites, strict=True):
-            if isinstance(outcome, Refusal):
-                has_refusal = True
-                tally.refuse(outcome.kind, site)
-            elif outcome is Verdict.DUPLICATE and not endpoint.stores_duplicates:
-                assert site is not None, "an event without a site is refused"
-                tally.repeat(site.id)
-        return has_refusal
+
+def _count(rows: list[Row]) -> dict[str, list[int]]:
+    """Per site how many rows are new, and how many are repeats."""
+    counts: dict[str, list[int]] = {}
+    for row in rows:
+        site = counts.get(row.site_id)
+        if site is None:
+            site = counts[row.site_id] = [0, 0]
+        site[row.is_duplicate] += 1
+    return counts
+
+
+def _fresh(keys: list[bytes | None], verdicts: list[bool]) -> list[bytes]:
+    """The keys that are not repeats; a row without a key has none to remember."""
+    if None in keys or True in verdicts:
+        return [
+            key
+            for key, is_repeat in zip(keys, verdicts, strict=True)
+            if key is not None and not is_repeat
+        ]
+    return keys  # type: ignore[return-value]  # there is no None
+
+
+def _outcomes(items: list[Event | Refusal], verdicts: list[bool]) -> list[Outcome]:
+    """The outcome of each of `items`; `verdicts` are of those that are no refusals."""
+    if len(verdicts) == len(items) and True not in verdicts:
+        return [Verdict.ACCEPTED] * len(items)
+    repeats = iter(verdicts)
+    return [
+        item
+        if isinstance(item, Refusal)
+        else (Verdict.DUPLICATE if next(repeats) else Verdict.ACCEPTED)
+        for item in items
+    ]

@@ -7,7 +7,6 @@ belong to its adapter), must not read a clock, and must not remember an address.
 
 import hashlib
 import ipaddress
-import re
 from typing import Any, Final
 
 import msgspec
@@ -17,6 +16,8 @@ from collector.headers import Headers
 
 UNKNOWN_ADDRESS: Final = "unknown"
 GPC_FLAG: Final = "gpc"
+# Values of consent that take something out of a row.
+WITHHELD: Final = frozenset({"denied", "pending"})
 
 # Members of `context` whose content only the sender knows.
 _FREE_FORM: Final = frozenset({"metadata", "unknown"})
@@ -45,7 +46,7 @@ def apply(row: Row, *, gpc: bool, honour_gpc: bool) -> None:
             row.flags = (*row.flags, GPC_FLAG)
         if honour_gpc:
             consent = "denied"
-    if consent not in ("denied", "pending"):
+    if consent not in WITHHELD:
         return
     row.page_url = row.page_title = row.referrer = row.city = row.metadata = None
     row.context = _without_free_form(row.context)
@@ -60,46 +61,40 @@ class AddressHasher:
     """
 
     def __init__(self) -> None:
-        self._prepared: tuple[int, bytes] | None = None
+        self._salt = b""
         self._salted = hashlib.sha256()
 
-    def hash(self, address: str | None, day: int, salt: bytes) -> str:
+    def hash(self, address: str | None, salt: bytes) -> str:
         """Hex SHA-256 of `salt` and the canonical text of `address`; "unknown" without one.
 
-        `day` counts UTC days since the epoch and `salt` is that day's secret; that no two days
-        share a salt is the caller's duty. Spellings of one address give one digest (an IPv4 address
-        inside IPv6 is that IPv4 address); what is no address is hashed as it is.
+        `salt` is the secret of the day; that no two days share one is the caller's duty. Spellings
+        of one address give one digest (an IPv4 address inside IPv6 is that IPv4 address); what is
+        no address is hashed as it is.
         """
         if not address:
             return UNKNOWN_ADDRESS
-        if self._prepared != (day, salt):
+        if salt is not self._salt:
             self._salted = hashlib.sha256(salt)
-            self._prepared = (day, salt)
+            self._salt = salt
         digest = self._salted.copy()
-        digest.update(_canonical(address).encode("utf-8", "surrogatepass"))
+        # Of IPv4 only one spelling can be parsed.
+        text = _canonical(address) if ":" in address else address
+        digest.update(text.encode("utf-8", "surrogatepass"))
         return digest.hexdigest()
 
     def forget(self) -> None:
         """Have nothing left of the salt that was used last."""
-        self._prepared = None
+        self._salt = b""
         self._salted = hashlib.sha256()
 
 
-# The one spelling of an IPv4 address, without the cost of parsing it.
-_IPV4: Final = re.compile(r"(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)")
-
-
 def _canonical(address: str) -> str:
-    if _IPV4.fullmatch(address):
-        return address
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
         return address
-    if isinstance(parsed, ipaddress.IPv4Address):
-        # Only one spelling of it parses, and str() would cost as much as the digest.
-        return address
-    return str(parsed.ipv4_mapped or parsed)
+    mapped = getattr(parsed, "ipv4_mapped", None)
+    return str(mapped or parsed)
 
 
 def _without_free_form(

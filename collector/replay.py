@@ -185,7 +185,7 @@ class Replay:
         [item] = batch.items
         if isinstance(item, Refusal):
             return item
-        self._clock.correct(item, request.now_us)
+        self._clock.correct_all([item], request.now_us)
         if dry_run:
             return "valid"
         _mark(item, kept)
@@ -205,7 +205,7 @@ def _request(kept: aside.Kept, endpoint: Endpoint) -> Request:
     return Request(
         method=endpoint.method,
         path=endpoint.path,
-        query=b"",
+        query="",
         headers=headers,
         body=rawbody.join(endpoint.shape, kept.envelope, kept.raw),
         now_us=kept.time,

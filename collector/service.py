@@ -18,9 +18,10 @@ from collector.access import Access
 from collector.adapters import ENDPOINTS
 from collector.adapters.contract import Endpoint, Response
 from collector.addresses import AddressReader
-from collector.asgi import App, Edge
+from collector.asgi import AsgiApp
 from collector.bookkeeper import BookKeeper
 from collector.config import Config
+from collector.edge import Edge
 from collector.facts import Facts
 from collector.http import BodyReader
 from collector.lakeorders import LakeOrders
@@ -36,6 +37,7 @@ from collector.privacy import AddressHasher
 from collector.quarantine import Quarantine, shorter
 from collector.ratelimit import Limiter
 from collector.replay import Replay
+from collector.rsgi import RsgiApp
 from collector.salt import DailySalt
 from collector.sites import Sites
 from collector.sources import Sources
@@ -124,7 +126,6 @@ class Service:
             facts=self._facts,
             counts=Counts(self._books.book, self._metrics),
             now_us=_now_us,
-            body_bytes_max=config.server.body_bytes_max,
             quarantine=self._quarantine,
         )
         self._edge = self._make_edge(access, pipeline, sites)
@@ -151,6 +152,7 @@ class Service:
             access=access,
             pipeline=pipeline,
             bodies=self._bodies,
+            body_bytes_max=server.body_bytes_max,
             addresses=AddressReader(server.trusted_proxies, server.proxy_header),
             metrics=self._metrics,
             # As for beacons: who is no browser has no Origin, and there is none to refuse.
@@ -318,16 +320,17 @@ class Service:
     def _metrics_page(self) -> Response:
         found = gauges.gauges(self._store, self._quarantine, self._books)
         body = self._metrics.render({**found, **self._sources.gauges(_now_us)})
-        return Response(200, [(b"content-type", b"text/plain; version=0.0.4; charset=utf-8")], body)
+        return Response(200, [("content-type", "text/plain; version=0.0.4; charset=utf-8")], body)
 
 
 def _text(status: int, body: bytes) -> Response:
-    return Response(status, [(b"content-type", b"text/plain; charset=utf-8")], body)
+    return Response(status, [("content-type", "text/plain; charset=utf-8")], body)
 
 
-def make_app(config: Config, on_failed_start: Callable[[Exception], None]) -> App:
+def make_app(config: Config, on_failed_start: Callable[[Exception], None]) -> RsgiApp | AsgiApp:
     """The application that the server runs."""
-    return App(Service(config), on_failed_start)
+    front = RsgiApp if config.server.interface == "rsgi" else AsgiApp
+    return front(Service(config), on_failed_start)
 
 
 def give_order(

@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
 from functools import partial
 from multiprocessing import Value
 from multiprocessing.sharedctypes import Synchronized
@@ -22,8 +23,9 @@ from granian.log import LogLevels
 from granian.server.common import AbstractServer
 
 from collector import config_file, logs, preflight
-from collector.asgi import App
+from collector.asgi import AsgiApp
 from collector.config import Config, Server
+from collector.rsgi import RsgiApp
 from collector.service import END_CODE, make_app
 from storage import StorageError
 
@@ -45,7 +47,7 @@ def serve(config: Config) -> int:
     current = _Current(config)
     server = make_server(config.server)
     server.on_reload(current.read_again)
-    loader = partial(_load_app, current, has_failed)
+    loader: Callable[..., Any] = partial(_load_app, current, has_failed)
     try:
         server.serve(target_loader=loader, wrap_loader=False)
     except SystemExit as end:
@@ -59,7 +61,7 @@ def make_server(settings: Server) -> AbstractServer[Any]:
         "collector",
         address=settings.host,
         port=settings.port,
-        interface=Interfaces.ASGI,
+        interface=Interfaces(settings.interface),
         http=HTTPModes.http1,
         http1_settings=HTTP1Settings(header_read_timeout=settings.body_timeout_ms),
         websockets=False,
@@ -94,7 +96,7 @@ class _Current:
         self.config = msgspec.structs.replace(found, server=server)
 
 
-def _load_app(current: _Current, has_failed: "Synchronized[int]") -> App:
+def _load_app(current: _Current, has_failed: "Synchronized[int]") -> RsgiApp | AsgiApp:
     """Runs in the worker, before its event loop."""
     sys.setswitchinterval(_SWITCH_S)
     _end_with_parent()

@@ -6,7 +6,7 @@ so that a path that forgets to count shows in `collector audit`. Metrics are cou
 loop only.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from collector.book import Book
@@ -20,22 +20,26 @@ UNKNOWN_SITE: Final = "unknown"
 class Tally:
     """One request, of one protocol, received at `time_us`.
 
-    Rows are counted when their receipt comes, whoever still waits for it.
+    Rows that were submitted are in flight: they are counted when their receipt comes, whoever still
+    waits for it (`flight`).
     """
 
-    __slots__ = ("_balance", "_counts", "_protocol", "_rows", "_time_us", "is_answered")
+    __slots__ = ("_balance", "_counts", "_protocol", "_time_us", "is_answered")
 
     def __init__(self, counts: "Counts", protocol: str, time_us: int) -> None:
         self._counts = counts
         self._protocol = protocol
         self._time_us = time_us
         self._balance: dict[str, int] = {}
-        self._rows: Mapping[str, list[int]] = {}
         self.is_answered = False
 
-    def receive(self, sites: "Iterable[Site | None]") -> None:
+    def receive(self, sites: "Sequence[Site | None]") -> None:
         """An event of each of `sites` was read; None: of no site that could be identified."""
         balance = self._balance
+        first = sites[0]
+        if sites.count(first) == len(sites):
+            balance[UNKNOWN_SITE if first is None else first.id] = len(sites)
+            return
         for site in sites:
             name = UNKNOWN_SITE if site is None else site.id
             balance[name] = balance.get(name, 0) + 1
@@ -51,26 +55,15 @@ class Tally:
         self._counts.repeated(site, self._protocol, self._time_us)
         self._settle(site, 1)
 
-    def submit(self, rows: Mapping[str, list[int]]) -> "Callable[[int | None], None]":
-        """Events go to the log; what is returned is called with their segment, None for failure.
-
-        Once per request.
-
-        `rows`: per site how many are new, and how many are repeats that are stored. Until it is
-        called they are in flight, also when the request ends before.
-        """
-        balance = self._balance
+    def submit(self, rows: Mapping[str, list[int]]) -> None:
+        """Events go to the log; `rows`: per site how many are new, and repeats that are stored."""
         for site, (new, repeats) in rows.items():
-            balance[site] = balance.get(site, 0) - new - repeats
-        self._rows = rows
-        return self._decide
+            self._settle(site, new + repeats)
 
-    def _decide(self, segment: int | None) -> None:
-        for site, (new, repeats) in self._rows.items():
-            if segment is None:
-                self._settle(site, -new - repeats)
-            else:
-                self._counts.stored(segment, (site, self._protocol, self._time_us), new, repeats)
+    def fail(self, rows: Mapping[str, list[int]]) -> None:
+        """What was submitted is not in the log after all."""
+        for site, (new, repeats) in rows.items():
+            self._settle(site, -new - repeats)
 
     def close(self) -> None:
         """The request is over. One that was not answered failed by a fault of ours."""
@@ -81,7 +74,6 @@ class Tally:
                 self._counts.book.unaccounted((site, self._protocol, self._time_us), rest)
             elif rest > 0:
                 self._counts.refused(INTERNAL_ERROR, site, self._protocol, self._time_us, rest)
-        self._balance = {}
 
     def _settle(self, site: str, count: int) -> None:
         self._balance[site] = self._balance.get(site, 0) - count

@@ -5,8 +5,8 @@ Invariants:
 1. A receipt exists only for a group that was written and, unless durability is "os", synced.
 2. The lines of one submission lie in one group; groups are written in the order of submission.
 3. Bytes waiting to be written never exceed `queue_bytes_max`.
-4. `on_done` of a submission is called exactly once, before anyone who waits for it wakes up; so
-   what it does (remembering keys, or giving them back) never depends on the waiting task.
+4. `on_done` of a group are called exactly once, before anyone who waits for it wakes up; so
+   what they do (remembering keys, or giving them back) never depends on the waiting tasks.
 5. After a failed sync nothing is written any more.
 
 On a fast disk the write happens on the event loop, between two rounds of requests: a hand-over to
@@ -42,17 +42,20 @@ class Receipt(msgspec.Struct, frozen=True):
 
 
 Result = Receipt | StorageError
-# Shared by everyone whose lines are in the group, and decided with it whoever gives up waiting.
-Commit = asyncio.Future[Result]
 # Given the receipt, or None when there is none.
 OnDone = Callable[[Receipt | None], None]
 
 
-class _Shared(asyncio.Future[Result]):
+class Commit(asyncio.Future[Result]):
     """Waited for by everyone whose lines are in a group: who is cancelled takes nobody along.
 
-    A task that is cancelled while it waits ends when the group is decided.
+    A task that is cancelled while it waits ends when the group is decided. `on_done`: called, each
+    once, when it is.
     """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop=loop)
+        self.on_done: list[OnDone] = []
 
     def cancel(self, msg: Any | None = None) -> bool:  # noqa: ARG002 (part of the signature)
         """Not to be had."""
@@ -60,13 +63,12 @@ class _Shared(asyncio.Future[Result]):
 
 
 class _Group:
-    __slots__ = ("bytes", "chunks", "day", "done", "future", "rows")
+    __slots__ = ("bytes", "chunks", "day", "future", "rows")
 
     def __init__(self, day: date, future: Commit) -> None:
         self.day = day
         self.future = future
         self.chunks: list[bytes] = []
-        self.done: list[OnDone] = []
         self.rows = 0
         self.bytes = 0
 
@@ -106,11 +108,11 @@ class GroupCommit:
         """True while the thread is in the log: the caller must leave the log alone."""
         return self._is_writing
 
-    def submit(self, lines: bytes, rows: int, day: date, on_done: OnDone) -> Commit:
+    def submit(self, lines: bytes, rows: int, day: date) -> Commit:
         """Enqueue `lines`; the future gives a `Receipt`, or the error that took its place.
 
-        The future is shared by the group. Raises `QueueFull` or
-        `Closed`, with nothing enqueued and `on_done` not called.
+        The future is shared by the group; who wants to be told of its end before anybody wakes up
+        adds to its `on_done` at once. Raises `QueueFull` or `Closed`, with nothing enqueued.
         """
         if self._refusal is not None:
             raise self._refusal
@@ -119,10 +121,9 @@ class GroupCommit:
             raise QueueFull("too many bytes wait to be written")
         group = self._groups[-1] if self._groups else None
         if group is None or group.day != day or group.bytes + size > _GROUP_BYTES_MAX:
-            group = _Group(day, _Shared(loop=self._loop))
+            group = _Group(day, Commit(self._loop))
             self._groups.append(group)
         group.chunks.append(lines)
-        group.done.append(on_done)
         group.rows += rows
         group.bytes += size
         self.queue_bytes += size
@@ -179,7 +180,7 @@ class GroupCommit:
             if isinstance(result, SyncFailed):
                 self._refusal = result
             self._on_failure(result)
-        for on_done in group.done:
+        for on_done in group.future.on_done:
             on_done(receipt)
         group.future.set_result(result)
         self.observe(seconds, group.rows)

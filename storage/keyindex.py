@@ -236,20 +236,24 @@ class KeyIndex:
     # --- adding
 
     def add(self, keys: Sequence[bytes], now_us: int, segment: int) -> None:
-        """Remember `keys`, which are not seen, as accepted at `now_us` with rows of `segment`.
+        """Remember `keys`, which are not seen, as accepted at `now_us` with rows of `segment`."""
+        self.add_each(dict.fromkeys(keys, now_us), segment)
 
-        Segments never go back. A generation that is large or old ends where its segment does.
+    def add_each(self, times: dict[bytes, int], segment: int) -> None:
+        """Remember keys, which are not seen, with the time each was accepted, newest last.
+
+        Their rows are in `segment`. Segments never go back. A generation that is large or old ends
+        where its segment does.
         """
+        if not times:
+            return
         if segment > self._segment:
-            self.turn(now_us, segment - 1)
+            self.turn(next(reversed(times.values())), segment - 1)
             self._segment = segment
         table = self.active.table
         if not table:
-            self.active.began_us = now_us
-        if len(keys) == 1:
-            table[keys[0]] = now_us
-        else:
-            table.update(dict.fromkeys(keys, now_us))
+            self.active.began_us = next(iter(times.values()))
+        table.update(times)
         if len(table) >= self.generation_keys * _LOOSE_FACTOR:
             self.freeze(None)
 

@@ -13,7 +13,7 @@ from datetime import date
 from typing import Final, TypeVar
 
 from storage import keyrecovery, layout, opening, recovery
-from storage.commit import Commit, GroupCommit, OnDone
+from storage.commit import Commit, GroupCommit
 from storage.datefolders import DateFolders
 from storage.errors import Closed, FlushFailed, QueueFull, StorageError, SyncFailed
 from storage.files import Files
@@ -180,17 +180,17 @@ class Store:
 
     # --- writing
 
-    def submit(self, lines: bytes, rows: int, now_us: int, on_done: OnDone) -> Commit:
+    def submit(self, lines: bytes, rows: int, now_us: int) -> Commit:
         """Enqueue encoded rows received at `now_us`; see `GroupCommit.submit`.
 
         Raises `Unavailable` (`QueueFull`, `DiskFull`, `Closed`) or `SyncFailed`, with nothing
-        enqueued and `on_done` not called.
+        enqueued.
         """
         if self.health.refusal is not None:
             raise self.health.refusal
         if self.keys.is_full:
             raise QueueFull("too many keys wait to be written")
-        return self._commit.submit(lines, rows, layout.day_of(now_us), on_done)
+        return self._commit.submit(lines, rows, layout.day_of(now_us))
 
     @property
     def queue_bytes(self) -> int:

@@ -5,7 +5,7 @@ clock, draws a random number or looks anything up: what it needs is handed in. A
 module, `event`, `refusal`, `decoding` and msgspec; never each other.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -27,7 +27,7 @@ class Request(msgspec.Struct, kw_only=True):
 
     method: str
     path: str
-    query: bytes
+    query: str
     headers: Headers
     body: bytes = b""
     id: str = ""
@@ -35,16 +35,11 @@ class Request(msgspec.Struct, kw_only=True):
 
 
 class Response(msgspec.Struct):
-    """Status, headers (content-length and CORS are added by `http.start`) and body.
-
-    `starts`: for an answer that is given again and again, how its first message went to each
-    `Origin`; None for any other. Filled by `http.start`.
-    """
+    """Status, headers (what the server and `http.Cors` add is not among them) and body."""
 
     status: int
-    headers: list[Header]
+    headers: Sequence[Header]
     body: bytes = b""
-    starts: dict[str | None, list[Header]] | None = None
 
 
 class Head(msgspec.Struct, kw_only=True):

@@ -111,7 +111,7 @@ def answer_client_id(request: Request, fresh_id: str) -> Response:
     The SDK takes the whole body for the id, so there is no line feed.
     """
     sent = ""
-    for name, value in parse_qsl(request.query.decode("latin-1")):
+    for name, value in parse_qsl(request.query):
         if name == "cid":
             sent = value
             break
@@ -119,5 +119,5 @@ def answer_client_id(request: Request, fresh_id: str) -> Response:
     return Response(
         status=200,
         headers=[("content-type", "text/plain"), ("cache-control", "no-store")],
-        body=client_id.encode("latin-1"),
+        body=client_id.encode(),
     )

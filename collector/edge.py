@@ -1,0 +1,242 @@
+"""The collector as HTTP sees it: look the route up, have the request judged, read its body.
+
+Speaks the shapes of RSGI, which the fronts (`rsgi`, `asgi`) hand over or imitate. Decides nothing
+of events.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final, Protocol
+
+from collector import http
+from collector.access import Access
+from collector.adapters.contract import (
+    Budget,
+    Endpoint,
+    Header,
+    PlainEndpoint,
+    Request,
+    Response,
+)
+from collector.addresses import AddressReader
+from collector.headers import Headers
+from collector.http import Body, BodyReader, Disconnected
+from collector.ids import uuid4, uuid4_hex
+from collector.metrics import Metrics
+from collector.pipeline import Pipeline
+from collector.refusal import (
+    INTERNAL_ERROR,
+    MALFORMED_BODY,
+    METHOD_NOT_ALLOWED,
+    ORIGIN_REFUSED,
+    SHUTTING_DOWN,
+    Refusal,
+)
+
+_log: Final = logging.getLogger("collector")
+_STOPPING: Final = Refusal(SHUTTING_DOWN, "the collector is stopping", retry_after_s=5)
+_CUT_SHORT: Final = Refusal(MALFORMED_BODY, "the body ended before it was whole")
+_CLIENT_CLOSED_REQUEST: Final = 499  # only counted, as nginx does; never sent
+_JSON: Final = [("content-type", "application/json")]
+_PROBLEM: Final = [("content-type", "application/problem+json")]
+# Belongs to no protocol; Croct's SDK goes by its `status`, Scanova's clients by its `detail`.
+_NOT_FOUND: Final = b'{"type":"about:blank","title":"Not found","status":404,"detail":"Not found"}'
+_NO_ID: Final = ""
+
+
+class Scope(Protocol):
+    """The head of a request, as RSGI hands it over. `client` is an address and a port."""
+
+    @property
+    def method(self) -> str: ...  # noqa: D102
+    @property
+    def path(self) -> str: ...  # noqa: D102
+    @property
+    def query_string(self) -> str: ...  # noqa: D102
+    @property
+    def client(self) -> str: ...  # noqa: D102
+    @property
+    def headers(self) -> Headers: ...  # noqa: D102
+
+
+Answer = tuple[int, list[Header], bytes]
+
+
+class Lifecycle(Protocol):
+    """What starts and stops with the server."""
+
+    async def start(self) -> "Edge":
+        """Build everything; raises when the collector cannot run."""
+
+    async def stop(self) -> None:
+        """Finish what is in flight, put everything into parts."""
+
+
+class Edge:
+    """The running collector: requests in, answers out."""
+
+    def __init__(
+        self,
+        *,
+        endpoints: Iterable[Endpoint | PlainEndpoint],
+        pages: Mapping[str, Callable[[], Response]],
+        access: Access,
+        pipeline: Pipeline,
+        bodies: BodyReader,
+        body_bytes_max: int,
+        addresses: AddressReader,
+        metrics: Metrics,
+        trusts: Callable[[Headers], bool],
+        now_us: Callable[[], int],
+        monotonic_s: Callable[[], float],
+    ) -> None:
+        self._pages = pages
+        self._access = access
+        self._pipeline = pipeline
+        self._bodies = bodies
+        self._body_bytes_max = body_bytes_max
+        self._addresses = addresses
+        self._metrics = metrics
+        self._trusts = trusts
+        self._now_us = now_us
+        self._monotonic_s = monotonic_s
+        self._cors = http.Cors()
+        self._ingesting: dict[tuple[str, str], Endpoint] = {}
+        self._plain: dict[tuple[str, str], PlainEndpoint] = {}
+        self._paths: dict[str, list[Endpoint | PlainEndpoint]] = {}
+        for endpoint in endpoints:
+            if isinstance(endpoint, Endpoint):
+                self._ingesting[endpoint.method, endpoint.path] = endpoint
+            else:
+                self._plain[endpoint.method, endpoint.path] = endpoint
+            self._paths.setdefault(endpoint.path, []).append(endpoint)
+        self._in_flight = 0
+        self._drained = asyncio.Event()
+        self.is_stopping = False
+
+    async def answer(self, scope: Scope, body: Body) -> Answer:
+        """Answer one HTTP request, whatever it is: status, header fields, body."""
+        self._in_flight += 1
+        headers = scope.headers
+        try:
+            endpoint = self._ingesting.get((scope.method, scope.path))
+            if endpoint is None:
+                return await self._answer_other(scope, headers, body)
+            response, status = await self._ingest(endpoint, scope, headers, body)
+            self._metrics.count_request(endpoint.name, status)
+            return response.status, [*response.headers, *self._cors.fields(headers)], response.body
+        finally:
+            self._in_flight -= 1
+            if self.is_stopping and self._in_flight == 0:
+                self._drained.set()
+
+    async def drain(self, timeout_s: float) -> None:
+        """Refuse newcomers, wait at most `timeout_s` for the requests in flight."""
+        self.is_stopping = True
+        if self._in_flight:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._drained.wait(), timeout_s)
+
+    async def _ingest(
+        self, endpoint: Endpoint, scope: Scope, headers: Headers, body: Body
+    ) -> tuple[Response, int]:
+        """The answer, and the status to count it as."""
+        started_s = self._monotonic_s()
+        request: Request | None = None
+        budget: Budget | None = None
+        try:
+            address = self._addresses.read(scope.client, headers)
+            refusal = _STOPPING if self.is_stopping else None
+            refusal = refusal or self._access.address_refusal(endpoint, address)
+            if refusal is not None and not endpoint.refusals_vary:
+                # Not even made a request of: floods end here.
+                refused = self._pipeline.refuse_alike(endpoint, refusal)
+                return await self._turn_away(refused, headers, body)
+            request = self._request(scope, headers, has_id=endpoint.wants_request_id)
+            if refusal is not None:
+                refused = self._pipeline.refuse(endpoint, request, refusal)
+                return await self._turn_away(refused, headers, body)
+            caller = self._pipeline.admit(endpoint, request, address)
+            if isinstance(caller, Response):
+                return await self._turn_away(caller, headers, body)
+            budget = caller.budget
+            try:
+                bytes_max = endpoint.body_bytes_max or self._body_bytes_max
+                found = await self._bodies.read(body, headers, bytes_max)
+                response = await self._pipeline.ingest(endpoint, request, caller, found)
+            finally:
+                self._metrics.ack_seconds.observe(self._monotonic_s() - started_s)
+        except Disconnected:
+            # Most often nobody reads this; who sent a broken chunk does.
+            assert request is not None, "bodies are read when there is a request"
+            return endpoint.refuse(request, _CUT_SHORT, budget), _CLIENT_CLOSED_REQUEST
+        except Exception:  # noqa: BLE001 the last resort: logged, counted as 500, retriable
+            _log.exception("%s failed", endpoint.name)
+            request = request or self._request(scope, headers, has_id=endpoint.wants_request_id)
+            response = endpoint.refuse(request, _FAILED, budget)
+        return response, response.status
+
+    async def _turn_away(
+        self, response: Response, headers: Headers, body: Body
+    ) -> tuple[Response, int]:
+        await self._bodies.discard(body, headers)
+        return response, response.status
+
+    def _request(self, scope: Scope, headers: Headers, *, has_id: bool) -> Request:
+        return Request(
+            method=scope.method,
+            path=scope.path,
+            query=scope.query_string,
+            headers=headers,
+            id=uuid4() if has_id else _NO_ID,
+            now_us=self._now_us(),
+        )
+
+    # --- what stores nothing
+
+    async def _answer_other(self, scope: Scope, headers: Headers, body: Body) -> Answer:
+        path = scope.path
+        plain = self._plain.get((scope.method, path))
+        response = self._decide_other(plain, scope, headers)
+        await self._bodies.discard(body, headers)
+        self._metrics.count_request(plain.name if plain else "other", response.status)
+        first = plain or self._paths.get(path, [None])[0]
+        allows = isinstance(first, PlainEndpoint) and first.allows_credentials
+        cors = self._cors.fields(headers, allows_credentials=allows)
+        return response.status, [*response.headers, *cors], response.body
+
+    def _decide_other(
+        self, endpoint: PlainEndpoint | None, scope: Scope, headers: Headers
+    ) -> Response:
+        request = self._request(scope, headers, has_id=True)
+        if endpoint is not None:
+            if not self._trusts(headers):
+                refusal = Refusal(ORIGIN_REFUSED, "no application trusts this origin")
+                return endpoint.refuse(request, refusal, None)
+            return endpoint.answer(request, uuid4_hex())
+        page = self._pages.get(request.path)
+        if page is not None:
+            return _answer_page(request.method, page)
+        routes = self._paths.get(request.path)
+        if routes is None:
+            return Response(404, _PROBLEM, _NOT_FOUND)
+        methods = ", ".join([*(route.method for route in routes), "OPTIONS"])
+        if request.method == "OPTIONS":
+            return http.preflight(headers, methods)
+        refusal = Refusal(METHOD_NOT_ALLOWED, f"use {methods}")
+        response = routes[0].refuse(request, refusal, None)
+        response.headers = [*response.headers, ("allow", methods)]
+        return response
+
+
+# After a bug of ours the client may try again; nothing was acknowledged.
+_FAILED: Final = Refusal(INTERNAL_ERROR, "internal error")
+
+
+def _answer_page(method: str, page: Callable[[], Response]) -> Response:
+    if method not in {"GET", "HEAD"}:
+        return Response(405, [*_JSON, ("allow", "GET, HEAD")], b'{"error":"use GET"}')
+    # To HEAD the server sends the length of the body and not the body itself.
+    return page()
