@@ -48,7 +48,7 @@ def load() -> Callable[..., Awaitable[None]]:
 
 def serve(port: int) -> None:
     """Serve on loopback until told to stop, in the very server that the collector runs in."""
-    settings = Server(port=port, log_level="error")
+    settings = Server(port=port, log_level="error", interface="asgi")
     make_server(settings).serve(target_loader=load, wrap_loader=False)
 
 

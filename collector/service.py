@@ -43,6 +43,7 @@ from collector.sites import Sites
 from collector.sources import Sources
 from collector.takeover import take_over
 from collector.tally import Counts
+from collector.turns import Turns
 from collector.usage import UsageKeeper
 from storage import (
     Files,
@@ -119,12 +120,19 @@ class Service:
         await self._open_quarantine(access)
         self._facts = await self._make_facts()
         clock = Clock(config.time)
-        pipeline = Pipeline(
+        counts = Counts(self._books.book, self._metrics)
+        turns = Turns(
             access=access,
             store=self._store,
             clock=clock,
             facts=self._facts,
-            counts=Counts(self._books.book, self._metrics),
+            counts=counts,
+            now_us=_now_us,
+        )
+        pipeline = Pipeline(
+            access=access,
+            turns=turns,
+            counts=counts,
             now_us=_now_us,
             quarantine=self._quarantine,
         )
