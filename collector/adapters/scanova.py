@@ -123,8 +123,7 @@ class BodyReader:
     def read_event(self, request: Request) -> Batch | Refusal:
         """Read a body that is one event."""
         try:
-            body = decoding.one_line(request.body)
-            event = self._reader.read(body, self._reader.sender(request.headers))
+            event = self._reader.read(request.body, Sender(request.headers))
         except decoding.Malformed as error:
             return _malformed(error)
         if isinstance(event, Refusal):
@@ -138,8 +137,9 @@ class BodyReader:
         whatever is wrong with one event costs that event only.
         """
         try:
-            body = decoding.one_line(request.body)
-            sender = self._reader.sender(request.headers)
+            body = request.body
+            decoding.check_encoding(body)
+            sender = Sender(request.headers)
             try:
                 typed = decoding.decode(self._batch, body)
             except msgspec.ValidationError:
