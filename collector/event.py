@@ -5,14 +5,20 @@ filled in yet: adapters write what the client said under the columns' own names,
 copied on the way to the log.
 """
 
+from collections.abc import Callable
 from enum import IntEnum
+from typing import Final
 
 import msgspec
 
 from collector.refusal import Refusal
 from storage import Row
 
-__all__ = ["Batch", "Event", "Outcome", "Row", "Verdict"]
+__all__ = ["Batch", "Event", "Outcome", "Row", "Verdict", "copy_row"]
+
+# A row of forty members is copied and filled in within half the time that it takes to be made with
+# as many keywords. (`copy.copy` looks the method up first; the library's types do not list it.)
+copy_row: Final[Callable[[Row], Row]] = Row.__copy__  # type: ignore[attr-defined]
 
 
 class Event(msgspec.Struct, kw_only=True):

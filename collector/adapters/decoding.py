@@ -52,12 +52,11 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     body.
     """
     try:
-        return _decode(decoder, body)
-    except Malformed:
-        mended = _UP_TO_LONE_SURROGATE.sub(_mend, bytes(body))
-        if mended == body:
-            raise
-    return _decode(decoder, mended)
+        return decoder.decode(body)
+    except msgspec.ValidationError:
+        raise
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _decode_mended(decoder, body)
 
 
 def check(body: bytes) -> None:
@@ -73,17 +72,28 @@ def one_line(body: bytes) -> bytes:
 
     Call it on the whole body before decoding into `Raw` members: msgspec skips over a `Raw` without
     looking at its encoding, and in JSON a literal line break can only be white space between
-    tokens, so that a space means the same.
+    tokens, so that a space means the same. Where few of the members are kept as `Raw`, it is
+    cheaper to check the encoding of all and to replace the line breaks of those.
     """
-    try:
-        body.decode()
-    except UnicodeDecodeError:
-        raise Malformed("not valid UTF-8") from None
+    check_encoding(body)
     if b"\n" in body or b"\r" in body:
         # Judged before the breaks are gone: one inside a string makes a body malformed.
-        body = bytes(decode(_whole, body))
-        return body.replace(b"\n", b" ").replace(b"\r", b" ")
+        return without_breaks(bytes(decode(_whole, body)))
     return body
+
+
+def check_encoding(body: bytes) -> None:
+    """Raise `Malformed` if `body` is not UTF-8."""
+    if not body.isascii():
+        try:
+            body.decode()
+        except UnicodeDecodeError:
+            raise Malformed("not valid UTF-8") from None
+
+
+def without_breaks(raw: bytes) -> bytes:
+    """`raw`, a well-formed JSON value, with spaces for its line breaks."""
+    return raw.replace(b"\n", b" ").replace(b"\r", b" ")
 
 
 def revealed(body: bytes) -> str:
@@ -107,6 +117,17 @@ def _spelled_out(match: re.Match[str]) -> str:
 
 def _mend(match: re.Match[bytes]) -> bytes:
     return match[0] if match[1] is None else match[0][:-_ESCAPE_LENGTH] + _REPLACEMENT
+
+
+def _decode_mended(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+    """Decode a body that did not decode: with its lone surrogates mended, if it has any."""
+    try:
+        return _decode(decoder, body)
+    except Malformed:
+        mended = _UP_TO_LONE_SURROGATE.sub(_mend, bytes(body))
+        if mended == body:
+            raise
+    return _decode(decoder, mended)
 
 
 def _decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:

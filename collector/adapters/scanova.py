@@ -59,11 +59,11 @@ def read_browser_head(request: Request) -> Head | Refusal:
 
 def read_server_head(request: Request) -> Head | Refusal:
     """Find the API key; `Authorization: Bearer` counts only where there is no `X-API-Key`."""
-    key = request.headers.get("x-api-key")
-    if key is None:
+    if "x-api-key" in request.headers:
+        text = request.headers.get("x-api-key", "").strip()
+    else:
         match = _BEARER.fullmatch(request.headers.get("authorization", "").strip())
-        key = match[1] if match else ""
-    text = key.strip()
+        text = match[1] if match else ""
     return Head(key=text) if text else _NO_KEY
 
 
@@ -123,8 +123,7 @@ class BodyReader:
     def read_event(self, request: Request) -> Batch | Refusal:
         """Read a body that is one event."""
         try:
-            body = decoding.one_line(request.body)
-            event = self._reader.read(body, self._reader.sender(request.headers))
+            event = self._reader.read(request.body, Sender(request.headers))
         except decoding.Malformed as error:
             return _malformed(error)
         if isinstance(event, Refusal):
@@ -138,8 +137,9 @@ class BodyReader:
         whatever is wrong with one event costs that event only.
         """
         try:
-            body = decoding.one_line(request.body)
-            sender = self._reader.sender(request.headers)
+            body = request.body
+            decoding.check_encoding(body)
+            sender = Sender(request.headers)
             try:
                 typed = decoding.decode(self._batch, body)
             except msgspec.ValidationError:

@@ -8,20 +8,23 @@ absent. Must not know which status a refusal gets.
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Annotated, Final
 
 import msgspec
 
+from collector.adapters import decoding, scanova_metadata
 from collector.adapters import scanova_faults as faults
-from collector.adapters import scanova_metadata
 from collector.currencies import CURRENCIES
-from collector.event import Event, Row
+from collector.event import Event, Row, copy_row
 from collector.headers import Headers
 from collector.refusal import Refusal
 
 # Both headers go into every row of a batch: unbounded, a small request could fill the disk.
 USER_AGENT_CHARS_MAX: Final = 1_024
 LANGUAGE_CHARS_MAX: Final = 64
+# What is remembered must not be as large as a client likes.
+_CACHED_CHARS_MAX: Final = 256
 
 _NULL: Final = msgspec.Raw(b"null")
 # A number with a fraction of zero is whole.
@@ -95,22 +98,35 @@ NESTED: Final[Mapping[str, type[msgspec.Struct]]] = {
 }
 
 
-class Sender(msgspec.Struct, frozen=True):
-    """What the head of a request says of the device, where an event does not say it itself."""
+class Sender(msgspec.Struct):
+    """What the head of a request says of the device, where an event does not say it itself.
 
-    user_agent: str | None = None
-    language: str | None = None
+    Read at the first event that asks: many say everything themselves.
+    """
+
+    headers: Headers
+    _read: tuple[str | None, str | None] | None = None
+
+    def read(self) -> tuple[str | None, str | None]:
+        """User agent and preferred language of a browser's request."""
+        if self._read is None:
+            headers = self.headers
+            user_agent = headers.get("user-agent", "")[:USER_AGENT_CHARS_MAX] or None
+            accepted = headers.get("accept-language", "")
+            is_short = len(accepted) <= _CACHED_CHARS_MAX
+            self._read = user_agent, (_language_cached if is_short else _language)(accepted)
+        return self._read
 
 
-def read_sender(headers: Headers) -> Sender:
-    """User agent and preferred language of a browser's request."""
-    user_agent = headers.get("user-agent", "")
+def _language(accepted: str) -> str | None:
     # The header's grammar: tags in order of preference, each with an optional weight.
-    accepted = headers.get("accept-language", "")
     language = accepted.partition(",")[0].partition(";")[0].strip()
     if len(language) > LANGUAGE_CHARS_MAX or language == "*":
-        language = ""
-    return Sender(user_agent[:USER_AGENT_CHARS_MAX] or None, language or None)
+        return None
+    return language or None
+
+
+_language_cached: Final = lru_cache(maxsize=1_024)(_language)
 
 
 # --- single values
@@ -118,6 +134,10 @@ def read_sender(headers: Headers) -> Sender:
 _IS_UUID: Final = re.compile(
     "[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
 ).fullmatch
+# Digits in small letters become "0", so that four ids are told from anything else by one look.
+_DIGITS_TO_0: Final = bytes.maketrans(b"123456789abcdef", b"0" * 15)
+_NO_UUID: Final = "00000000-0000-0000-0000-000000000000"
+_FOUR_UUIDS: Final = "\n".join([_NO_UUID] * 4).encode()
 _IS_SHA256: Final = re.compile("[0-9a-fA-F]{64}").fullmatch
 # The calendar dates of ISO 8601, extended and basic, with a blank allowed for the T (RFC 3339).
 _IS_ISO_8601: Final = re.compile(
@@ -127,6 +147,9 @@ _IS_ISO_8601: Final = re.compile(
 ).fullmatch
 _CONSENTS: Final = frozenset({"granted", "denied", "pending"})
 
+# The end of what JavaScript writes: microseconds by milliseconds and zone.
+_MS_US: Final = {f"{ms:03}Z": ms * 1_000 for ms in range(1_000)}
+_IS_SECOND: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.", re.ASCII).fullmatch
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SECONDS_PER_DAY: Final = 86_400
 _US_PER_SECOND: Final = 1_000_000
@@ -141,7 +164,22 @@ def time_us(text: str) -> int | None:
     Without an offset it is UTC. Digits beyond microseconds are dropped. 1970 at midnight is told as
     one microsecond later, because a row's 0 means that no time was sent.
     """
-    # What JavaScript writes needs no second look.
+    # What JavaScript writes: events of one second share all but its last digits.
+    if (after_us := _MS_US.get(text[20:])) is not None:
+        second_us = _second_us(text[:20])
+        if second_us is not None:
+            return second_us + after_us or 1
+    us = _time_us(text)
+    return us or 1 if us is not None else None
+
+
+@lru_cache(maxsize=4_096)
+def _second_us(text: str) -> int | None:
+    """The second that `text` ends with a dot in JavaScript's way, None for any other text."""
+    return _time_us(text + "000Z") if _IS_SECOND(text) else None
+
+
+def _time_us(text: str) -> int | None:
     if text[10:11] != "T" or text[-1:] != "Z":
         text = text.upper()
         if not _IS_ISO_8601(text):
@@ -154,10 +192,15 @@ def time_us(text: str) -> int | None:
         time = time.replace(tzinfo=UTC)
     since = time - _EPOCH
     us = (since.days * _SECONDS_PER_DAY + since.seconds) * _US_PER_SECOND + since.microseconds
-    return us or 1 if _TIME_US_MIN <= us <= _TIME_US_MAX else None
+    return us if _TIME_US_MIN <= us <= _TIME_US_MAX else None
 
 
 # --- judging
+
+_IS_PLAIN_METADATA: Final = scanova_metadata.PLAIN.fullmatch
+
+_BROWSER_ROW: Final = Row(event_id="", protocol="scanova", source="browser")
+_SERVER_ROW: Final = Row(event_id="", protocol="scanova", source="server")
 
 BROWSER_REQUIRED: Final = ("site_id", "event_type")
 SERVER_REQUIRED: Final = ("site_id", "event_name", "scan_session_id")
@@ -169,48 +212,54 @@ def judge_browser(item: BrowserItem, sender: Sender) -> Event | Refusal:
     """
     if not (item.site_id and item.event_type):
         return _missing(item, BROWSER_REQUIRED)
-    row = Row(
-        event_id="",
-        site_id=item.site_id,
-        protocol="scanova",
-        source="browser",
-        event_type=item.event_type,
-        page_url=item.page_url or None,
-        page_title=item.page_title or None,
-        referrer=item.referrer or None,
-        user_agent=sender.user_agent,
-        language=sender.language,
-    )
+    row = copy_row(_BROWSER_ROW)
+    row.site_id = item.site_id
+    row.event_type = item.event_type
+    row.page_url = item.page_url or None
+    row.page_title = item.page_title or None
+    row.referrer = item.referrer or None
+    device = item.device
     refusal = _fill_common(row, item)
-    if refusal is None and item.device is not None:
-        refusal = _fill_device(row, item.device)
-    if refusal is None:
-        refusal = _fill_metadata(row, item.metadata, "metadata", is_depth_limited=True)
+    if refusal is None and device is not None:
+        refusal = _fill_device(row, device)
+    if refusal is None and (metadata := item.metadata) is not _NULL:
+        if _IS_PLAIN_METADATA(metadata):
+            row.metadata = metadata
+        else:
+            refusal = _fill_metadata(row, metadata, "metadata", is_depth_limited=True)
     if refusal is not None:
         return refusal
-    is_driven = item.device is not None and bytes(item.device.webdriver) == b"true"
+    if row.user_agent is None or row.language is None:
+        user_agent, language = sender.read()
+        row.user_agent = row.user_agent or user_agent
+        row.language = row.language or language
+    is_driven = (
+        device is not None and device.webdriver is not _NULL and bytes(device.webdriver) == b"true"
+    )
     return Event(row=row, identity=row.event_id.encode() or None, webdriver=is_driven)
 
 
 def judge_server(item: ServerItem, _sender: Sender) -> Event | Refusal:
-    """As `judge_browser`, for a server event."""
+    """As `judge_browser`, for a server event.
+
+    A back end's own user agent tells nothing of the visitor's device.
+    """
     if not (item.site_id and item.event_name and item.scan_session_id is not None):
         return _missing(item, SERVER_REQUIRED)
-    row = Row(
-        event_id="",
-        site_id=item.site_id,
-        protocol="scanova",
-        source="server",
-        event_name=item.event_name,
-    )
+    row = copy_row(_SERVER_ROW)
+    row.site_id = item.site_id
+    row.event_name = item.event_name
     refusal = _fill_common(row, item)
     if refusal is None and item.conversion_value is not None:
         refusal = _fill_conversion(row, item.conversion_value)
     if refusal is None and item.user_identifiers is not None:
         refusal = _fill_user(row, item.user_identifiers)
-    if refusal is None:
+    if refusal is None and (properties := item.properties) is not _NULL:
         # No page states a depth for properties.
-        refusal = _fill_metadata(row, item.properties, "properties", is_depth_limited=False)
+        if _IS_PLAIN_METADATA(properties):
+            row.metadata = properties
+        else:
+            refusal = _fill_metadata(row, properties, "properties", is_depth_limited=False)
     if refusal is not None:
         return refusal
     return Event(row=row, identity=row.event_id.encode() or None)
@@ -221,6 +270,36 @@ def _missing(item: _Item, required: tuple[str, ...]) -> Refusal:
 
 
 def _fill_common(row: Row, item: _Item) -> Refusal | None:
+    event, scan = item.event_id, item.scan_session_id
+    web, visitor = item.web_session_id, item.visitor_id
+    ids = (
+        f"{_NO_UUID if event is None else event}\n{_NO_UUID if scan is None else scan}\n"
+        f"{_NO_UUID if web is None else web}\n{_NO_UUID if visitor is None else visitor}"
+    )
+    if ids.encode().translate(_DIGITS_TO_0) == _FOUR_UUIDS:
+        row.event_id = event or ""
+        row.scan_session_id = scan
+        row.session_id = web
+        row.visitor_id = visitor
+    elif (refusal := _fill_ids(row, item)) is not None:
+        return refusal
+    if item.timestamp is not None:
+        if (us := time_us(item.timestamp)) is None:
+            return faults.at(faults.NOT_A_TIME, "timestamp")
+        row.event_time = us
+    if item.event_time is not None:
+        if (us := time_us(item.event_time)) is None:
+            return faults.at(faults.NOT_A_TIME, "event_time")
+        row.event_time = us
+    if item.consent is not None:
+        if item.consent not in _CONSENTS:
+            return faults.at(faults.NOT_A_CONSENT, "consent")
+        row.consent = item.consent
+    return None
+
+
+def _fill_ids(row: Row, item: _Item) -> Refusal | None:
+    """Fill in ids that have capitals, or say which is none."""
     if item.event_id is not None:
         if not _IS_UUID(item.event_id):
             return faults.at(faults.NOT_A_UUID, "event_id")
@@ -237,35 +316,22 @@ def _fill_common(row: Row, item: _Item) -> Refusal | None:
         if not _IS_UUID(item.visitor_id):
             return faults.at(faults.NOT_A_UUID, "visitor_id")
         row.visitor_id = item.visitor_id.lower()
-    if item.timestamp is not None:
-        if (us := time_us(item.timestamp)) is None:
-            return faults.at(faults.NOT_A_TIME, "timestamp")
-        row.event_time = us
-    if item.event_time is not None:
-        if (us := time_us(item.event_time)) is None:
-            return faults.at(faults.NOT_A_TIME, "event_time")
-        row.event_time = us
-    if item.consent is not None:
-        if item.consent not in _CONSENTS:
-            return faults.at(faults.NOT_A_CONSENT, "consent")
-        row.consent = item.consent
     return None
 
 
 def _fill_device(row: Row, device: _Device) -> Refusal | None:
-    if device.user_agent:
-        row.user_agent = device.user_agent
-    if device.language:
-        row.language = device.language
+    row.user_agent = device.user_agent or None
+    row.language = device.language or None
     width, height = device.screen_width, device.screen_height
-    if width is not None:
-        if width != int(width):
+    if isinstance(width, float):
+        if not width.is_integer():
             return faults.at(faults.NOT_PIXELS, "device", "screen_width")
-        row.screen_width = int(width)
-    if height is not None:
-        if height != int(height):
+        width = int(width)
+    if isinstance(height, float):
+        if not height.is_integer():
             return faults.at(faults.NOT_PIXELS, "device", "screen_height")
-        row.screen_height = int(height)
+        height = int(height)
+    row.screen_width, row.screen_height = width, height
     return None
 
 
@@ -299,7 +365,7 @@ def _fill_user(row: Row, user: _UserIdentifiers) -> Refusal | None:
 def _fill_metadata(
     row: Row, raw: msgspec.Raw, name: str, *, is_depth_limited: bool
 ) -> Refusal | None:
-    sent = bytes(raw)
+    sent = decoding.without_breaks(bytes(raw))
     if sent == b"null":
         return None
     kept = scanova_metadata.judge(sent, is_depth_limited=is_depth_limited)

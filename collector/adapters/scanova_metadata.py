@@ -28,6 +28,10 @@ _ESCAPED_BYTES_MAX: Final = 6 * BYTES_MAX
 _ADDRESS: Final = re.compile(
     r"[\w%+~-]@(?!\dx\.(?i:png|jpe?g|gif|webp|avif|svg)\b)(?:[\w-]+\.)+[^\W\d_]{2}"
 )
+# What nearly all of it looks like: nothing to be unescaped, replaced or looked at twice, no more
+# brackets than levels allowed, and together not larger than allowed. One look tells; whatever else
+# there is goes to `judge`, which would give these back as they are.
+PLAIN: Final = re.compile(rb"\{[^@\\{[\n\r]{0,2047}+(?:[{[][^@\\{[\n\r]{0,2047}+){0,4}+")
 _ESCAPE: Final = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))")
 _STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"')
 # Depth does not tell objects from arrays; everything that is no bracket is dropped.

@@ -13,7 +13,6 @@ from collector.adapters import scanova_events as events
 from collector.adapters import scanova_faults as faults
 from collector.adapters.scanova_events import Sender
 from collector.event import Event
-from collector.headers import Headers
 from collector.refusal import Refusal
 
 I = TypeVar("I", bound=msgspec.Struct)  # noqa: E741  # I as in item
@@ -29,12 +28,11 @@ class Reader(Generic[I]):
         shape: type[I],
         required: tuple[str, ...],
         judge: Callable[[I, Sender], Event | Refusal],
-        sender: Callable[[Headers], Sender],
     ) -> None:
         self.shape = shape
         self.judge = judge
-        self.sender = sender
         self._decoder = msgspec.json.Decoder(shape)
+        self._decode = self._decoder.decode
         self._faults = _FaultFinder(shape, required)
 
     def read(self, body: bytes, sender: Sender) -> Event | Refusal:
@@ -42,6 +40,16 @@ class Reader(Generic[I]):
 
         Raises `decoding.Malformed`.
         """
+        if not body.isascii():
+            decoding.check_encoding(body)
+        try:
+            item = self._decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return self._read_again(body, sender)
+        return self.judge(item, sender)
+
+    def _read_again(self, body: bytes, sender: Sender) -> Event | Refusal:
+        """Read what did not decode at once: mended where it can be, else why it is refused."""
         try:
             item = decoding.decode(self._decoder, body)
         except msgspec.ValidationError:
@@ -92,13 +100,5 @@ class _FaultFinder:
         return faults.at(faults.REPEATED, *path)
 
 
-BROWSER: Final = Reader(
-    events.BrowserItem, events.BROWSER_REQUIRED, events.judge_browser, events.read_sender
-)
-SERVER: Final = Reader(
-    events.ServerItem,
-    events.SERVER_REQUIRED,
-    events.judge_server,
-    # A back end's own user agent tells nothing of the visitor's device.
-    lambda _headers: Sender(),
-)
+BROWSER: Final = Reader(events.BrowserItem, events.BROWSER_REQUIRED, events.judge_browser)
+SERVER: Final = Reader(events.ServerItem, events.SERVER_REQUIRED, events.judge_server)
