@@ -50,12 +50,14 @@ def request_host(headers: Headers) -> str | None:
     """The host a request says it comes from; `headers` has lower-case names.
 
     `Origin` decides alone when it is there, even as `null` (then ""); `Referer` counts only without
-    it. None: the request says nothing, as servers do.
+    it. A field that is there and cannot be read gives "", too. None: the request says nothing, as
+    servers do.
     """
-    value = headers.get("origin")
-    if value is None:
-        value = headers.get("referer")
-    return None if value is None else origin_host(value)
+    if "origin" in headers:
+        return origin_host(headers.get("origin", ""))
+    if "referer" in headers:
+        return origin_host(headers.get("referer", ""))
+    return None
 
 
 def host_allowed(host: str, exact: frozenset[str], suffixes: tuple[str, ...]) -> bool:

@@ -59,11 +59,11 @@ def read_browser_head(request: Request) -> Head | Refusal:
 
 def read_server_head(request: Request) -> Head | Refusal:
     """Find the API key; `Authorization: Bearer` counts only where there is no `X-API-Key`."""
-    key = request.headers.get("x-api-key")
-    if key is None:
+    if "x-api-key" in request.headers:
+        text = request.headers.get("x-api-key", "").strip()
+    else:
         match = _BEARER.fullmatch(request.headers.get("authorization", "").strip())
-        key = match[1] if match else ""
-    text = key.strip()
+        text = match[1] if match else ""
     return Head(key=text) if text else _NO_KEY
 
 

@@ -64,9 +64,8 @@ _BAD_AUTHORIZATION: Final = Refusal(
 
 def read_head(request: Request) -> Head | Refusal:
     """Find the API key; `X-API-Key` counts only where there is no `Authorization`."""
-    authorization = request.headers.get("authorization")
-    if authorization is not None:
-        match = _BEARER.fullmatch(authorization.strip())
+    if "authorization" in request.headers:
+        match = _BEARER.fullmatch(request.headers.get("authorization", "").strip())
         return _BAD_AUTHORIZATION if match is None else Head(key=match[1])
     key = request.headers.get("x-api-key", "").strip()
     return Head(key=key) if _BARE_KEY.fullmatch(key) else _NO_KEY

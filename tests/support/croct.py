@@ -57,7 +57,7 @@ def golden_request(exchange: dict[str, Any]) -> Request:
         method=sent["method"],
         path=path,
         query=query.encode(),
-        headers={name.lower().encode(): text.encode() for name, text in sent["headers"].items()},
+        headers={name.lower(): text for name, text in sent["headers"].items()},
         body=body.encode() if isinstance(body, str) else msgspec.json.encode(body),
         now_us=NOW_MS * 1_000,
     )
@@ -74,9 +74,9 @@ def beacon(payload: Any = None, context: Any = None, **members: Any) -> dict[str
     }
 
 
-def request(body: Any = None, query: bytes = b"", **headers: str | bytes | None) -> Request:
+def request(body: Any = None, query: bytes = b"", **headers: str | None) -> Request:
     """A good request, with the headers given (`x_app_id=None` leaves one out)."""
-    sent: dict[str, str | bytes | None] = {
+    sent: dict[str, str | None] = {
         "content_type": "application/json",
         "x_app_id": APP_ID,
         "x_client_id": CLIENT_ID,
@@ -86,17 +86,13 @@ def request(body: Any = None, query: bytes = b"", **headers: str | bytes | None)
         method="POST",
         path="/client/web/track",
         query=query,
-        headers={
-            name.replace("_", "-").encode(): text.encode() if isinstance(text, str) else text
-            for name, text in sent.items()
-            if text is not None
-        },
+        headers={name.replace("_", "-"): text for name, text in sent.items() if text is not None},
         body=body if isinstance(body, bytes) else msgspec.json.encode(body or beacon()),
         now_us=NOW_MS * 1_000,
     )
 
 
-def refusal(body: Any = None, **headers: str | bytes | None) -> Refusal:
+def refusal(body: Any = None, **headers: str | None) -> Refusal:
     """Why a request is refused by its body."""
     answer = croct.decode(request(body, **headers))
     assert isinstance(answer, Refusal)
@@ -105,7 +101,7 @@ def refusal(body: Any = None, **headers: str | bytes | None) -> Refusal:
 
 def problem(response: Response) -> dict[str, Any]:
     """The problem document of an answer."""
-    assert dict(response.headers)[b"content-type"] == b"application/problem+json"
+    assert dict(response.headers)["content-type"] == "application/problem+json"
     document: dict[str, Any] = msgspec.json.decode(response.body)
     assert document["status"] == response.status
     return document

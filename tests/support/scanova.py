@@ -45,10 +45,7 @@ def request(path: str, body: Any = b"", **headers: str) -> Request:
         method="POST",
         path=path,
         query=b"",
-        headers={
-            name.replace("_", "-").encode(): text.encode("latin-1")
-            for name, text in headers.items()
-        },
+        headers={name.replace("_", "-"): text for name, text in headers.items()},
         body=body if isinstance(body, bytes) else msgspec.json.encode(body),
     )
 
@@ -90,7 +87,7 @@ def answer(path: str, body: Any) -> Response:
 
 def answer_json(response: Response) -> Any:
     """The body of an answer."""
-    assert (b"content-type", b"application/json") in response.headers
+    assert ("content-type", "application/json") in response.headers
     return msgspec.json.decode(response.body)
 
 
@@ -114,6 +111,6 @@ def golden_request(exchange: dict[str, Any]) -> Request:
         method=sent["method"],
         path=sent["path"],
         query=b"",
-        headers={name.lower().encode(): text.encode() for name, text in sent["headers"].items()},
+        headers={name.lower(): text for name, text in sent["headers"].items()},
         body=body.encode() if isinstance(body, str) else msgspec.json.encode(body),
     )

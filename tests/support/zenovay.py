@@ -41,7 +41,7 @@ class Rules:
 def request(body: object = None, **headers: str) -> Request:
     """A request with `body` as JSON (bytes as they are); `sec_gpc="1"` is a header."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    names = {name.replace("_", "-").encode(): text.encode() for name, text in headers.items()}
+    names = {name.replace("_", "-"): text for name, text in headers.items()}
     return Request(
         method="POST",
         path="/api/v1/events",

@@ -223,9 +223,9 @@ def _request(data: bytes) -> Request:
     head, _, body = data.partition(b"\r\n\r\n")
     line, *lines = head.split(b"\r\n")
     method, path, _ = line.decode().split(" ")
-    headers = dict(one.split(b": ", 1) for one in lines)
-    lower = {name.lower(): value for name, value in headers.items()}
-    assert int(lower[b"content-length"]) == len(body)
+    pairs = [one.decode().split(": ", 1) for one in lines]
+    lower = {name.lower(): value for name, value in pairs}
+    assert int(lower["content-length"]) == len(body)
     return Request(
         method=method, path=path, query=b"", headers=lower, body=body, now_us=NOW_MS * 1_000
     )

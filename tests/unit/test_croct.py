@@ -27,7 +27,7 @@ from tests.support.croct import (
 ACCEPTED = {name: e for name, e in exchanges().items() if e["status"] == 204}
 
 
-def read(body: Any = None, **headers: str | bytes | None) -> Event:
+def read(body: Any = None, **headers: str | None) -> Event:
     """The event of a good request."""
     batch = croct.decode(request(body, **headers))
     assert isinstance(batch, Batch), batch
@@ -60,7 +60,7 @@ def test_golden_beacons_become_the_rows_they_promise(name: str) -> None:
     for row in ACCEPTED[name]["rows"]:
         for column, promised in row.items():
             found, expected = columns.get(column), promised
-            if column == "site_id" or (column == "user_id" and b"x-token" in sent.headers):
+            if column == "site_id" or (column == "user_id" and "x-token" in sent.headers):
                 continue  # filled in by whoever knows the site and verifies the token
             if column == "event_time":
                 found = columns["event_time"] / 1e6
@@ -254,10 +254,10 @@ def test_language_is_the_first_one_preferred(header: str, language: str | None) 
 
 
 def test_kept_headers_are_bounded_and_always_text() -> None:
-    """A header of any length or encoding cannot bloat or break a row."""
-    event = read(user_agent=b"\xe9" * 5_000, x_client_library=b"\xff")
-    assert event.row.user_agent == "\ufffd" * 1_024
-    assert line(event)["context"]["library"] == "\ufffd"
+    """A header of any length or characters cannot bloat or break a row."""
+    event = read(user_agent="\xe9" * 5_000, x_client_library="\xff")
+    assert event.row.user_agent == "\xe9" * 1_024
+    assert line(event)["context"]["library"] == "\xff"
 
 
 def test_a_lone_surrogate_does_not_cost_the_event() -> None:

@@ -3,25 +3,26 @@
 import pytest
 
 from collector.origin import host_allowed, host_name, origin_host, request_host, split_patterns
+from tests.support.headers import Unreadable
 
 
 @pytest.mark.parametrize(
     ("value", "host"),
     [
-        (b"https://example.com", "example.com"),
-        (b"http://example.com:8080", "example.com"),
-        (b"HTTPS://Example.COM", "example.com"),
-        (b"https://example.com.", "example.com"),
-        (b"https://example.com:", "example.com"),
-        (b"https://example.com/a/b?c=d#e", "example.com"),
-        (b"https://example.com?c=https://evil.net/", "example.com"),
-        (b"https://example.com#@evil.net", "example.com"),
-        (b"http://localhost:3000", "localhost"),
-        (b"http://127.0.0.1:3000", "127.0.0.1"),
-        (b"http://[::1]:3000", "::1"),
-        (b"http://[2001:DB8:0::1]/", "2001:db8::1"),
-        (b"https://a_b.example.com", "a_b.example.com"),
-        (b"https://xn--mnchen-3ya.de", "xn--mnchen-3ya.de"),
+        ("https://example.com", "example.com"),
+        ("http://example.com:8080", "example.com"),
+        ("HTTPS://Example.COM", "example.com"),
+        ("https://example.com.", "example.com"),
+        ("https://example.com:", "example.com"),
+        ("https://example.com/a/b?c=d#e", "example.com"),
+        ("https://example.com?c=https://evil.net/", "example.com"),
+        ("https://example.com#@evil.net", "example.com"),
+        ("http://localhost:3000", "localhost"),
+        ("http://127.0.0.1:3000", "127.0.0.1"),
+        ("http://[::1]:3000", "::1"),
+        ("http://[2001:DB8:0::1]/", "2001:db8::1"),
+        ("https://a_b.example.com", "a_b.example.com"),
+        ("https://xn--mnchen-3ya.de", "xn--mnchen-3ya.de"),
     ],
 )
 def test_the_host_is_found(value, host):
@@ -32,17 +33,17 @@ def test_the_host_is_found(value, host):
 @pytest.mark.parametrize(
     ("value", "host"),
     [
-        (b"https://good.com@evil.net/", "evil.net"),
-        (b"https://good.com:80@evil.net", "evil.net"),
-        (b"https://a@good.com@evil.net", "evil.net"),
-        (b"https://evil.net?@good.com", "evil.net"),
-        (b"https://evil.net#@good.com/", "evil.net"),
-        (b"https://evil.net/@good.com", "evil.net"),
-        (b"https://evil.net\\@good.com", ""),
-        (b"https://good.com\\.evil.net", ""),
-        (b"https://good.com%2f.evil.net", ""),
-        (b"https://[good.com]", ""),
-        (b"https://[::1]good.com", ""),
+        ("https://good.com@evil.net/", "evil.net"),
+        ("https://good.com:80@evil.net", "evil.net"),
+        ("https://a@good.com@evil.net", "evil.net"),
+        ("https://evil.net?@good.com", "evil.net"),
+        ("https://evil.net#@good.com/", "evil.net"),
+        ("https://evil.net/@good.com", "evil.net"),
+        ("https://evil.net\\@good.com", ""),
+        ("https://good.com\\.evil.net", ""),
+        ("https://good.com%2f.evil.net", ""),
+        ("https://[good.com]", ""),
+        ("https://[::1]good.com", ""),
     ],
 )
 def test_tricks_name_the_host_a_browser_would_ask_or_none(value, host):
@@ -53,44 +54,44 @@ def test_tricks_name_the_host_a_browser_would_ask_or_none(value, host):
 @pytest.mark.parametrize(
     "value",
     [
-        b"",
-        b"null",
-        b"example.com",
-        b"//example.com",
-        b"https:",
-        b"https://",
-        b"https:///example.com",
-        b"https://.",
-        b"https://..",
-        b"https://a..b",
-        b"https://-a.com",
-        b"https://a b.com",
-        b"https://:80",
-        b"https://a.com:x",
-        b"https://a.com:65536",
-        b"https://a.com:123456",
-        b"https://a.com https://b.com",
-        b"https://a.com, https://b.com",
-        b"https://a.com,https://b.com",
-        b"https://a.com/\thttps://b.com",
-        b"https://a.com\n",
-        b"https://1.2.3",
-        b"https://1.2.3.256",
-        b"https://01.2.3.4",
-        b"https://0x7f.1",
-        b"https://[::1",
-        b"https://[::1%25eth0]",
-        b"https://[1.2.3.4]x",
-        b"https://\xff.com",
-        b"https://" + b"a" * 64 + b".com",
-        b"https://" + b"a." * 127 + b"com",
-        b"https://" + b"a@" * 2_000 + b"a.com",
-        b"file:///etc/passwd",
-        b"chrome-extension://abcdef",
-        b"capacitor://localhost",
-        b"ftp://example.com",
-        b"javascript:alert(1)",
-        "http\u017f://example.com".encode(),
+        "",
+        "null",
+        "example.com",
+        "//example.com",
+        "https:",
+        "https://",
+        "https:///example.com",
+        "https://.",
+        "https://..",
+        "https://a..",
+        "https://-a.com",
+        "https://a b.com",
+        "https://:80",
+        "https://a.com:x",
+        "https://a.com:65536",
+        "https://a.com:123456",
+        "https://a.com https://b.com",
+        "https://a.com, https://b.com",
+        "https://a.com,https://b.com",
+        "https://a.com/\thttps://b.com",
+        "https://a.com\n",
+        "https://1.2.3",
+        "https://1.2.3.256",
+        "https://01.2.3.4",
+        "https://0x7f.1",
+        "https://[::1",
+        "https://[::1%25eth0]",
+        "https://[1.2.3.4]x",
+        "https://\ufffd.com",
+        "https://" + "a" * 64 + ".com",
+        "https://" + "a." * 127 + "com",
+        "https://" + "a@" * 2_000 + "a.com",
+        "file:///etc/passwd",
+        "chrome-extension://abcdef",
+        "capacitor://localhost",
+        "ftp://example.com",
+        "javascript:alert(1)",
+        "http\u017f://example.com",
     ],
 )
 def test_what_names_no_host_for_certain_is_empty(value):
@@ -121,19 +122,27 @@ def test_what_names_no_host_for_certain_is_empty(value):
 def test_names_in_other_scripts(name, host):
     """Unicode gives the punycode that browsers send, or nothing; also in a header."""
     assert host_name(name) == host
-    assert origin_host(b"https://" + name.encode()) == host
+    assert origin_host("https://" + name) == host
 
 
 def test_origin_decides_alone():
     """`Referer` counts only when there is no `Origin` at all, not even `null`."""
-    referer = b"https://good.com/page"
+    referer = "https://good.com/page"
 
-    assert request_host({b"origin": b"https://a.com", b"referer": referer}) == "a.com"
-    assert request_host({b"origin": b"null", b"referer": referer}) == ""
-    assert request_host({b"origin": b"", b"referer": referer}) == ""
-    assert request_host({b"referer": referer}) == "good.com"
-    assert request_host({b"referer": b"about:blank"}) == ""
-    assert request_host({b"host": b"a.com"}) is None
+    assert request_host({"origin": "https://a.com", "referer": referer}) == "a.com"
+    assert request_host({"origin": "null", "referer": referer}) == ""
+    assert request_host({"origin": "", "referer": referer}) == ""
+    assert request_host({"referer": referer}) == "good.com"
+    assert request_host({"referer": "about:blank"}) == ""
+    assert request_host({"host": "a.com"}) is None
+
+
+def test_what_cannot_be_read_is_no_host() -> None:
+    """Not even that of `Referer`, where `Origin` is there and has no value."""
+    referer = {"referer": "https://good.com/page"}
+
+    assert request_host(Unreadable({"origin"}, referer)) == ""
+    assert request_host(Unreadable({"referer"}, {})) == ""
 
 
 @pytest.mark.parametrize(

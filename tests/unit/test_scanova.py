@@ -12,6 +12,7 @@ from collector.adapters.contract import Head
 from collector.event import Batch, Event, Row
 from collector.refusal import Refusal
 from tests.support import scanova as support
+from tests.support.headers import Unreadable
 from tests.support.scanova import (
     BATCH,
     ENDPOINTS,
@@ -88,6 +89,13 @@ def test_the_key_is_found(headers: dict[str, str], key: str) -> None:
     assert head == Head(key=key)
 
 
+def test_a_key_that_cannot_be_read_is_not_absent() -> None:
+    """A bearer token does not serve beside an X-API-Key without a value."""
+    asked = request("/server-events")
+    asked.headers = Unreadable({"x-api-key"}, {"authorization": "Bearer zv_b"})
+    assert isinstance(ENDPOINTS["/server-events"].read_head(asked), Refusal)
+
+
 @pytest.mark.parametrize(
     "headers",
     [
@@ -108,7 +116,7 @@ def test_no_key_is_401(path: str, headers: dict[str, str]) -> None:
     assert refusal.kind is kinds.MISSING_KEY
     response = ENDPOINTS[path].refuse(request(path), refusal, None)
     assert response.status == 401
-    assert (b"www-authenticate", b"Bearer") in response.headers
+    assert ("www-authenticate", "Bearer") in response.headers
 
 
 # --- golden exchanges

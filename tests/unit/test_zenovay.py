@@ -6,6 +6,7 @@ from collector.adapters import zenovay
 from collector.adapters.contract import Head
 from collector.event import Batch, Event
 from collector.refusal import MISSING_KEY, Refusal
+from tests.support.headers import Unreadable
 from tests.support.zenovay import CUSTOM, PAGEVIEW, decode, request, row_of
 
 # --- the head
@@ -53,6 +54,13 @@ def test_a_missing_or_malformed_key_is_refused(headers):
     refusal = zenovay.read_head(request(**headers))
     assert isinstance(refusal, Refusal)
     assert refusal.kind is MISSING_KEY
+
+
+def test_a_header_that_cannot_be_read_is_still_there():
+    """X-API-Key does not rescue an Authorization header without a value either."""
+    sent = request()
+    sent.headers = Unreadable({"authorization"}, {"x-api-key": "zv_abc"})
+    assert isinstance(zenovay.read_head(sent), Refusal)
 
 
 # --- the request as a whole
