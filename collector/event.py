@@ -15,8 +15,8 @@ from storage import Row
 __all__ = ["Batch", "Event", "Outcome", "Row", "Verdict"]
 
 
-class Event(msgspec.Struct, kw_only=True):
-    """One event as the client sent it.
+class Event(msgspec.Struct, kw_only=True, gc=False):
+    """One event as the client sent it. gc=False: it never takes part in a cycle.
 
     `row` holds what the client said; the pipeline fills in the server facts (received_time,
     dedup_key, ip_hash, key_id, flags, ...). `row.site_id` is what the *client claims* (Scanova's
