@@ -132,14 +132,12 @@ def judge(items: Sequence[Item], now_ms: int, sender: Sender) -> list[Event | Re
     earliest, latest = now_ms - TS_TOLERANCE_MS, now_ms + TS_TOLERANCE_MS
     address, user_agent, language = sender.address, sender.user_agent, sender.language
     verdicts: list[Event | Refusal] = []
-    groups: dict[str, _Group] = {}
+    groups = {name: _Group(kind, [], []) for name, kind in _TYPES.items()}
     for item in items:
         name = item.type
         if name not in groups:
-            if name not in _TYPES:
-                verdicts.append(_BAD_TYPE)
-                continue
-            groups[name] = _Group(_TYPES[name], [], [])
+            verdicts.append(_BAD_TYPE)
+            continue
         kind, rows, raws = groups[name]
         ts, key = item.ts, item.idempotency_key
         visitor_id, session_id = item.visitor_id, item.session_id
@@ -189,7 +187,7 @@ def judge(items: Sequence[Item], now_ms: int, sender: Sender) -> list[Event | Re
 
 def _read_props(group: _Group, verdicts: list[Event | Refusal]) -> None:
     """Fill the rows of `group` from their props; those of bad ones become refusals."""
-    refused = group.kind.reader.fill(group.rows, group.raws)
+    refused = group.kind.reader.fill(group.rows, group.raws) if group.rows else []
     if refused:
         name = group.kind.name
         places = [
