@@ -21,8 +21,8 @@ __all__ = ["Batch", "Event", "Outcome", "Row", "Verdict", "copy_row"]
 copy_row: Final[Callable[[Row], Row]] = Row.__copy__  # type: ignore[attr-defined]
 
 
-class Event(msgspec.Struct, kw_only=True):
-    """One event as the client sent it.
+class Event(msgspec.Struct, kw_only=True, gc=False):
+    """One event as the client sent it. gc=False: it never takes part in a cycle.
 
     `row` holds what the client said; the pipeline fills in the server facts (received_time,
     dedup_key, ip_hash, key_id, flags, ...). `row.site_id` is what the *client claims* (Scanova's

@@ -8,6 +8,7 @@ must be checked exactly. Must not do I/O.
 
 import contextlib
 import mmap
+from struct import Struct
 from typing import Final
 
 import numpy as np
@@ -26,15 +27,20 @@ _PAIR_MASK: Final = (1 << _PAIR_BITS) - 1
 _PAIRS: Final = tuple(1 << (i & 63) | 1 << (i >> 6) for i in range(1 << _PAIR_BITS))
 _PAIRS_ARRAY: Final = np.array(_PAIRS, dtype=np.uint64)
 
+# Of a key the first 32 bits, which hold those that choose the word, and the last, which hold those
+# that choose the pairs.
+_END_BITS: Final = 32
+_ENDS: Final = Struct(">I8xI")
+
 
 def probe_of(key: bytes) -> tuple[int, int]:
     """For one key what chooses its word, and the bits it sets there.
 
     Its word is number `choice * words >> CHOOSING_BITS` of a filter of so many words.
     """
-    bits = int.from_bytes(key[-3:], "big")
-    mask = _PAIRS[bits & _PAIR_MASK] | _PAIRS[bits >> _PAIR_BITS]
-    return int.from_bytes(key[:4], "big") >> 2, mask
+    first, last = _ENDS.unpack(key)
+    mask = _PAIRS[last & _PAIR_MASK] | _PAIRS[last >> _PAIR_BITS & _PAIR_MASK]
+    return first >> _END_BITS - CHOOSING_BITS, mask
 
 
 def masks_of(low: Words) -> Words:

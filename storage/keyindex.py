@@ -149,7 +149,10 @@ class KeyIndex:
 
     @property
     def _held(self) -> int:
-        return len(self.active.table) + sum(len(one.table) for one in self.frozen)
+        held = len(self.active.table)
+        for generation in self.frozen:
+            held += len(generation.table)
+        return held
 
     # --- looking up
 
@@ -162,9 +165,14 @@ class KeyIndex:
         """
         since_us = now_us - self.window_us
         try:
+            if len(keys) == 1:
+                return [self._is_seen(keys[0], since_us, waits)]
             if len(keys) < _ARRAYS_FROM:
                 return self._each_seen(keys, since_us, waits)
             return self._are_seen(keys, since_us, waits)
+        except ColdBlock as block:
+            # Not the exception: it would hold this frame, and so the run, for long.
+            return ColdKeys([(block.run, block.block)])
         except DamagedRun as damaged:
             self.mark_damaged(damaged)
             raise KeysDamaged(str(damaged)) from damaged
@@ -178,7 +186,6 @@ class KeyIndex:
             try:
                 verdicts.append(self._is_seen(key, since_us, waits))
             except ColdBlock as block:
-                # Not the exception: it would hold this frame, and so the run, for long.
                 cold.append((block.run, block.block))
         return ColdKeys(cold) if cold else verdicts
 
@@ -186,6 +193,8 @@ class KeyIndex:
         for table in self._tables:
             if key in table:
                 return table[key] > since_us
+        if not self._probes:
+            return False
         choice, mask = keyfilter.probe_of(key)
         for words, count, find in self._probes:
             if words[choice * count >> CHOOSING_BITS] & mask == mask:
@@ -195,29 +204,38 @@ class KeyIndex:
         return False
 
     def _are_seen(self, keys: Sequence[bytes], since_us: int, waits: bool) -> list[bool] | ColdKeys:
+        # Nearly always no table knows any of them, and to be told so takes no list.
+        tables = [table for table in self._tables if not table.keys().isdisjoint(keys)]
+        if tables:
+            return self._some_are_seen(keys, tables, since_us, waits)
+        verdicts = [False] * len(keys)
+        cold = self._ask_runs(keys, range(len(keys)), verdicts, since_us, waits)
+        return ColdKeys(cold) if cold else verdicts
+
+    def _some_are_seen(
+        self, keys: Sequence[bytes], tables: list[dict[bytes, int]], since_us: int, waits: bool
+    ) -> list[bool] | ColdKeys:
         times: list[int | None] = [None] * len(keys)
-        for table in self._tables:
-            if table:
-                found = map(table.get, keys)
-                times = [new if old is None else old for old, new in zip(times, found, strict=True)]
+        for table in tables:
+            found = map(table.get, keys)
+            times = [new if old is None else old for old, new in zip(times, found, strict=True)]
         verdicts = [time_us is not None and time_us > since_us for time_us in times]
         unknown = [index for index, time_us in enumerate(times) if time_us is None]
-        if unknown and self._runs:
-            asked = [keys[index] for index in unknown]
-            cold = self._ask_runs(asked, unknown, verdicts, since_us, waits)
-            if cold:
-                return ColdKeys(cold)
-        return verdicts
+        asked = [keys[index] for index in unknown]
+        cold = self._ask_runs(asked, unknown, verdicts, since_us, waits)
+        return ColdKeys(cold) if cold else verdicts
 
     def _ask_runs(
         self,
-        keys: list[bytes],
-        places: list[int],
+        keys: Sequence[bytes],
+        places: Sequence[int],
         verdicts: list[bool],
         since_us: int,
         waits: bool,
     ) -> list[tuple[Run, int]]:
         """Set the verdicts at `places` of `keys` that are in runs; the blocks that are missing."""
+        if not (keys and self._runs):
+            return []
         high, low = split(b"".join(keys))
         choices, masks = keyfilter.choices_of(high), keyfilter.masks_of(low)
         cold: list[tuple[Run, int]] = []

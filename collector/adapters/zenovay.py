@@ -124,8 +124,7 @@ def decode(request: Request) -> Batch | Refusal:
     if not 0 < len(typed.events) <= EVENTS_MAX:
         return _BAD_COUNT
     sender = _sender(typed.server_context)
-    items = [judge(item, now_ms, sender) for item in typed.events]
-    return Batch(items=items, site=typed.tracking_code)
+    return Batch(items=judge(typed.events, now_ms, sender), site=typed.tracking_code)
 
 
 def _take_apart(body: bytes, now_ms: int, *, opted_out: bool) -> Batch | Refusal:
@@ -146,13 +145,11 @@ def _take_apart(body: bytes, now_ms: int, *, opted_out: bool) -> Batch | Refusal
         return context
     if opted_out:
         return Batch(items=[_GPC] * len(raws), site=tracking_code)
-    sender = _sender(context)
-    return Batch(items=[_judge_raw(raw, now_ms, sender) for raw in raws], site=tracking_code)
-
-
-def _judge_raw(raw: msgspec.Raw, now_ms: int, sender: Sender) -> Event | Refusal:
-    item = read_item(raw)
-    return item if isinstance(item, Refusal) else judge(item, now_ms, sender)
+    read = [read_item(raw) for raw in raws]
+    judged = judge([item for item in read if isinstance(item, Item)], now_ms, _sender(context))
+    verdicts = iter(judged)
+    items = [item if isinstance(item, Refusal) else next(verdicts) for item in read]
+    return Batch(items=items, site=tracking_code)
 
 
 def _take_context_apart(raw: msgspec.Raw) -> _ServerContext | Refusal | None:

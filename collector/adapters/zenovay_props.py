@@ -5,7 +5,7 @@ not document are never a reason to refuse an event: one of an unexpected type is
 know anything of the event around them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Final, Generic, TypeVar
 
 import msgspec
@@ -95,37 +95,62 @@ _BAD_PROVIDER: Final = _invalid(
 _CHECKED_TEXTS: Final = ("status", "provider_event_id", "customer_email", "plan_name")
 
 
-def _fill_pageview(row: Row, props: _Pageview) -> Refusal | None:
-    if not props.url:
-        return _NO_URL
-    row.page_url = props.url
-    row.referrer = props.referrer or None
-    row.page_title = props.title or None
-    return None
+# What is wrong with the props at an index, for those that are refused.
+_Refused = list[tuple[int, Refusal]]
 
 
-def _fill_custom(row: Row, props: _Custom) -> Refusal | None:
-    if not props.name:
-        return _NO_NAME
-    row.event_name = props.name
-    return None
+# Each takes rows and their props in the same order, and fills the columns of its type: one call
+# for all, because a call for each would cost more than what it does.
 
 
-def _fill_identify(row: Row, props: _Identify) -> Refusal | None:
-    customer = props.customer_id
-    if not (customer or props.email or props.name or props.phone or props.company):
-        return _NOBODY
-    row.user_id = row.external_id = customer or None
-    return None
+def _fill_pageviews(rows: Sequence[Row], every: Sequence[_Pageview]) -> _Refused:
+    refused = []
+    for index, (row, props) in enumerate(zip(rows, every, strict=True)):
+        if not props.url:
+            refused.append((index, _NO_URL))
+        row.page_url = props.url
+        row.referrer = props.referrer or None
+        row.page_title = props.title or None
+    return refused
 
 
-def _fill_goal(row: Row, props: _Goal) -> Refusal | None:
-    # A goal without a name passes here: no site has such a goal, so that `check` refuses it.
-    row.event_name = props.name
-    row.conversion_value = props.value
-    if props.currency is not None:
-        return _fill_currency(row, props.currency)
-    return None
+def _fill_customs(rows: Sequence[Row], every: Sequence[_Custom]) -> _Refused:
+    refused = []
+    for index, (row, props) in enumerate(zip(rows, every, strict=True)):
+        if not props.name:
+            refused.append((index, _NO_NAME))
+        row.event_name = props.name
+    return refused
+
+
+def _fill_identifies(rows: Sequence[Row], every: Sequence[_Identify]) -> _Refused:
+    refused = []
+    for index, (row, props) in enumerate(zip(rows, every, strict=True)):
+        customer = props.customer_id
+        if not (customer or props.email or props.name or props.phone or props.company):
+            refused.append((index, _NOBODY))
+        row.user_id = row.external_id = customer or None
+    return refused
+
+
+def _fill_goals(rows: Sequence[Row], every: Sequence[_Goal]) -> _Refused:
+    refused = []
+    for index, (row, props) in enumerate(zip(rows, every, strict=True)):
+        # A goal without a name passes here: no site has such a goal, so that `check` refuses it.
+        row.event_name = props.name
+        row.conversion_value = props.value
+        if props.currency is not None and (refusal := _fill_currency(row, props.currency)):
+            refused.append((index, refusal))
+    return refused
+
+
+def _fill_purchases(rows: Sequence[Row], every: Sequence[_Purchase]) -> _Refused:
+    refused = []
+    for index, (row, props) in enumerate(zip(rows, every, strict=True)):
+        refusal = _fill_purchase(row, props)
+        if refusal is not None:
+            refused.append((index, refusal))
+    return refused
 
 
 def _fill_purchase(row: Row, props: _Purchase) -> Refusal | None:
@@ -149,15 +174,29 @@ def _fill_currency(row: Row, currency: str) -> Refusal | None:
     return None
 
 
-def _fill_client(row: Row, props: _Props) -> None:
-    row.device_type = props.device_type or props.device or None
-    row.os_family = props.os_family or props.os or None
-    row.browser_family = props.browser_family or props.browser or None
-    row.city = props.city or None
-    row.screen_width = props.screen_width
-    row.screen_height = props.screen_height
-    if props.country_code or props.country:
-        row.country_code = _country(props.country_code) or _country(props.country)
+def _fill_clients(rows: Sequence[Row], every: Sequence[_Props]) -> None:
+    for row, props in zip(rows, every, strict=True):
+        # Back ends hardly ever say anything of it: looked at before it is written.
+        if (
+            props.device_type
+            or props.device
+            or props.os_family
+            or props.os
+            or props.browser_family
+            or props.browser
+            or props.country_code
+            or props.country
+            or props.city
+            or props.screen_width is not None
+            or props.screen_height is not None
+        ):
+            row.device_type = props.device_type or props.device or None
+            row.os_family = props.os_family or props.os or None
+            row.browser_family = props.browser_family or props.browser or None
+            row.city = props.city or None
+            row.screen_width = props.screen_width
+            row.screen_height = props.screen_height
+            row.country_code = _country(props.country_code) or _country(props.country)
 
 
 def _country(text: str | None) -> str | None:
@@ -181,34 +220,51 @@ class PropsReader(Generic[P]):
     def __init__(
         self,
         shape: type[P],
-        fill: Callable[[Row, P], Refusal | None],
+        fill: Callable[[Sequence[Row], Sequence[P]], _Refused],
         checked: Mapping[str, Refusal],
     ) -> None:
         self._shape = shape
         self._fill = fill
         self._checked = checked
         self._decoder = msgspec.json.Decoder(shape)
+        self._list_decoder = msgspec.json.Decoder(list[shape])  # type: ignore[valid-type]
         self._decoders: dict[str, msgspec.json.Decoder[Any]] = {
             field.name: msgspec.json.Decoder(field.type) for field in msgspec.structs.fields(shape)
         }
 
-    def read(self, raw: msgspec.Raw, row: Row) -> Refusal | None:
-        """Fill the columns of `row` that `raw`, a well-formed JSON value, tells of.
+    def fill(self, rows: Sequence[Row], raws: Sequence[msgspec.Raw]) -> list[tuple[int, Refusal]]:
+        """Fill the columns of each row that its props, a well-formed JSON value, tell of.
 
-        Returns why the event cannot be accepted (`row` may then be half filled), or None. Depth is
-        no concern here: the body that `raw` is part of was decoded, and was deeper.
+        Returns which events cannot be accepted, by their index, and why; their rows may be half
+        filled. Depth is no concern here: the body that the props are part of was decoded, and was
+        deeper.
         """
         try:
-            props = self._decoder.decode(raw)
+            every = self._list_decoder.decode(b"[" + b",".join(raws) + b"]")
         except msgspec.ValidationError:
-            lenient = self._read_members(raw)
-            if isinstance(lenient, Refusal):
-                return lenient
-            props = lenient
-        refusal = self._fill(row, props)
-        if refusal is None:
-            _fill_client(row, props)
-        return refusal
+            return self._fill_each(rows, raws)
+        return self._fill_all(rows, every)
+
+    def _fill_all(self, rows: Sequence[Row], every: Sequence[P]) -> _Refused:
+        _fill_clients(rows, every)
+        return self._fill(rows, every)
+
+    def _fill_each(self, rows: Sequence[Row], raws: Sequence[msgspec.Raw]) -> _Refused:
+        """The same one by one, because the props of one of them do not fit the expected types."""
+        refused = []
+        for index, (row, raw) in enumerate(zip(rows, raws, strict=True)):
+            props = self._read(raw)
+            if isinstance(props, Refusal):
+                refused.append((index, props))
+            else:
+                refused += [(index, why) for _, why in self._fill_all([row], [props])]
+        return refused
+
+    def _read(self, raw: msgspec.Raw) -> P | Refusal:
+        try:
+            return self._decoder.decode(raw)
+        except msgspec.ValidationError:
+            return self._read_members(raw)
 
     def _read_members(self, raw: msgspec.Raw) -> P | Refusal:
         """Read member by member, because the whole does not fit the expected types."""
@@ -228,13 +284,13 @@ class PropsReader(Generic[P]):
         return self._shape(**values)
 
 
-PAGEVIEW: Final = PropsReader(_Pageview, _fill_pageview, {})
-CUSTOM: Final = PropsReader(_Custom, _fill_custom, {})
-IDENTIFY: Final = PropsReader(_Identify, _fill_identify, {})
-GOAL: Final = PropsReader(_Goal, _fill_goal, {"value": _BAD_VALUE, "currency": _BAD_CURRENCY})
+PAGEVIEW: Final = PropsReader(_Pageview, _fill_pageviews, {})
+CUSTOM: Final = PropsReader(_Custom, _fill_customs, {})
+IDENTIFY: Final = PropsReader(_Identify, _fill_identifies, {})
+GOAL: Final = PropsReader(_Goal, _fill_goals, {"value": _BAD_VALUE, "currency": _BAD_CURRENCY})
 PURCHASE: Final = PropsReader(
     _Purchase,
-    _fill_purchase,
+    _fill_purchases,
     {
         "amount": _BAD_AMOUNT,
         "currency": _BAD_CURRENCY,

@@ -1,12 +1,15 @@
 """Identifiers, time rules, metrics, the day's salt, log lines."""
 
 import logging
+import multiprocessing
 import uuid
+from functools import reduce
+from operator import and_, or_
 
 from collector import normalise
 from collector.config import Time
 from collector.event import Event
-from collector.ids import uuid4, uuid4_hex, uuid7
+from collector.ids import uuid4, uuid4_hex, uuid7, uuid7s
 from collector.logs import Formatter
 from collector.metrics import Histogram, Metrics
 from collector.salt import DailySalt
@@ -20,9 +23,43 @@ def test_uuid7_is_one_and_sorts_by_time() -> None:
     ids = [uuid7(NOW_US + n * 1_000) for n in range(1_000)]
     assert ids == sorted(ids)
     assert len(set(ids)) == len(ids)
-    parsed = uuid.UUID(ids[0])
+    _assert_uuid7(ids[0], NOW_US // 1_000)
+
+
+def test_many_uuid7_are_what_one_is() -> None:
+    """A batch gets so many, valid, of its millisecond, and none that anybody else has."""
+    ids = [one for count in (0, 1, 2, 999, 1_000) for one in uuid7s(NOW_US, count)]
+    ids += [uuid7(NOW_US) for _ in range(1_000)]
+    assert len(set(ids)) == len(ids) == 3_002
+    for text in ids:
+        _assert_uuid7(text, NOW_US // 1_000)
+
+
+def test_all_free_bits_of_a_uuid7_are_random() -> None:
+    """Neither the rest of the version's group nor that of the variant's is the same in all."""
+    values = [uuid.UUID(text).int for text in uuid7s(NOW_US, 1_000)]
+    free = ((1 << 80) - 1) & ~(0xF << 76 | 3 << 62)
+    assert reduce(or_, values) & free == free
+    assert reduce(and_, values) & free == 0
+
+
+def test_a_fork_makes_other_uuid7() -> None:
+    """What was drawn before a fork is given out by one of the two only."""
+    uuid7(NOW_US)
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=lambda: sender.send([uuid7(NOW_US) for _ in range(300)]))
+    child.start()
+    theirs = receiver.recv()
+    child.join()
+    assert not set(theirs) & {uuid7(NOW_US) for _ in range(300)}
+
+
+def _assert_uuid7(text: str, now_ms: int) -> None:
+    parsed = uuid.UUID(text)
+    assert str(parsed) == text
     assert (parsed.version, parsed.variant) == (7, uuid.RFC_4122)
-    assert parsed.int >> 80 == NOW_US // 1_000
+    assert parsed.int >> 80 == now_ms
 
 
 def test_uuid4_is_one() -> None:
