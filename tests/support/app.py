@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import msgspec
 
-from collector import config_file
+from collector import asgi, config_file
 from collector import service as service_module
 from collector.config import Config, Tier
 from collector.service import Service
@@ -129,7 +129,7 @@ class Collector:
         async def send(message: dict[str, Any]) -> None:
             sent.append(message)
 
-        await self.edge.answer(scope, receive, send)
+        await asgi.serve(self.edge, scope, receive, send)
         assert [m["type"] for m in sent] == ["http.response.start", "http.response.body"]
         fields = {n.decode(): v.decode("latin-1") for n, v in sent[0]["headers"]}
         return Answer(sent[0]["status"], fields, sent[1]["body"])
