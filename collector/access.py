@@ -71,9 +71,9 @@ class Access:
             Literal["browser", "server", "tier", "application"],
             Callable[[str, int], Refusal | None] | None,
         ] = {
-            "browser": limiter.browser,
-            "server": limiter.failed_auth_blocked,
-            "tier": limiter.failed_auth_blocked,
+            "browser": limiter.browser if limiter.limits_browsers else None,
+            "server": limiter.failed_auth_blocked if limiter.limits_failed_auth else None,
+            "tier": limiter.failed_auth_blocked if limiter.limits_failed_auth else None,
             "application": None,
         }
         self._heads: dict[
@@ -134,6 +134,8 @@ class Access:
         self, caller: Caller, items: list[Event | Refusal], sites: "list[Site | None]"
     ) -> "list[Site | None] | Refused":
         """One request of each site's limit; the items of one that is over it become refusals."""
+        if not self._limiter.has_site_limits:
+            return sites
         asked: dict[str, Refusal | None] = {}
         for index, site in enumerate(sites):
             if site is None:

@@ -10,7 +10,7 @@ Invariants:
 One event loop.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -39,15 +39,16 @@ class Flight:
         else:
             self.keys.update(dict.fromkeys(keys, now_us))
 
-    def count(self, site: str, protocol: str, now_us: int, new: int, repeats: int) -> None:
-        """Add rows of a site, received at `now_us`."""
-        place = (site, protocol, now_us - now_us % _HOUR_US)
-        counts = self.rows.get(place)
-        if counts is None:
-            self.rows[place] = [new, repeats]
-        else:
-            counts[0] += new
-            counts[1] += repeats
+    def count(self, rows: Mapping[str, list[int]], protocol: str, now_us: int) -> None:
+        """Add rows received at `now_us`: per site how many are new, how many are repeats."""
+        hour_us = now_us - now_us % _HOUR_US
+        for site, (new, repeats) in rows.items():
+            counts = self.rows.get((site, protocol, hour_us))
+            if counts is None:
+                self.rows[site, protocol, hour_us] = [new, repeats]
+            else:
+                counts[0] += new
+                counts[1] += repeats
 
 
 class Flights:

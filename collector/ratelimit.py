@@ -51,16 +51,15 @@ class _Limit(Buckets):
     def ask(self, key: Key, mono_us: int) -> Refusal | None:
         """Take a token; None when there was one."""
         left = self.pay(key, mono_us)
-        if left >= 0:
-            return None
-        wait_s = self.wait_s(left)
-        return self._refusals.get(wait_s) or self.refusal(wait_s)
+        return None if left >= 0 else self.refused(left)
 
     def would_refuse(self, key: Key, mono_us: int) -> Refusal | None:
         """What `ask` would say; nothing is taken."""
         left = self.foresee(key, mono_us)
-        if left >= 0:
-            return None
+        return None if left >= 0 else self.refused(left)
+
+    def refused(self, left: int) -> Refusal:
+        """The refusal that goes with what is left in a bucket, below 0."""
         wait_s = self.wait_s(left)
         return self._refusals.get(wait_s) or self.refusal(wait_s)
 
@@ -113,9 +112,26 @@ class Limiter:
             if site.requests_per_minute
         }
 
+    @property
+    def has_site_limits(self) -> bool:
+        """Whether any site has a limit of its own."""
+        return bool(self._by_site)
+
+    @property
+    def limits_browsers(self) -> bool:
+        """Whether `browser` ever refuses."""
+        return bool(self._browser.requests_per_minute)
+
+    @property
+    def limits_failed_auth(self) -> bool:
+        """Whether `failed_auth_blocked` ever refuses."""
+        return bool(self._failed_auth.requests_per_minute)
+
     def browser(self, address: str, mono_us: int) -> Refusal | None:
         """Ask for a request from a browser; all browser endpoints of Scanova share this budget."""
-        return self._browser.ask(address_key(address), mono_us)
+        limit = self._browser
+        left = limit.pay(address_key(address), mono_us)
+        return None if left >= 0 else limit.refused(left)
 
     def server(self, key_name: str, mono_us: int) -> Refusal | None:
         """Ask for a request with an API key to Scanova's server endpoints, which share this one."""

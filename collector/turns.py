@@ -287,11 +287,11 @@ class Turns:
         flight = self._flights.of(commit)
         for job in jobs:
             job.commit = commit
-            flight.board(_fresh(job), job.request.now_us)
+            received_us = job.request.now_us
+            flight.board(_fresh(job), received_us)
             assert job.tally is not None, "a job that goes on has one"
             job.tally.submit(job.counts)
-            for site, (new, repeats) in job.counts.items():
-                flight.count(site, job.endpoint.protocol, job.request.now_us, new, repeats)
+            flight.count(job.counts, job.endpoint.protocol, received_us)
         return commit
 
     def _rows_to_store(self, job: Job) -> list[Row]:
@@ -319,6 +319,9 @@ def _each(jobs: list[Job], step: Callable[[Job], bool]) -> list[Job]:
 
 def _count(rows: list[Row]) -> dict[str, list[int]]:
     """Per site how many rows are new, and how many are repeats."""
+    if len(rows) == 1:
+        repeats = rows[0].is_duplicate
+        return {rows[0].site_id: [1 - repeats, repeats]}
     counts: dict[str, list[int]] = {}
     for row in rows:
         site = counts.get(row.site_id)
