@@ -13,17 +13,17 @@ import msgspec
 from bench.corpus import Account, Traffic
 from bench.figures import Figure, latency_figures, ratio_of_medians
 from bench.fleet import LoadFailed, drive, fresh_run
-from bench.generator import Plan, Report
 from bench.options import Options
+from bench.plan import Plan, Report
 from bench.target import ADDRESS, Collector, Floor
 
 # Short, so that turning rows into Parquet falls into the rounds it belongs to.
 _PUBLISH_INTERVAL_MS: Final = 1_000
-_WARM_UP_S: Final = 0.5
+WARM_UP_S: Final = 0.5
 _HALF: Final = 0.5
 _PROTOCOLS: Final = ("scanova", "croct", "zenovay")
 # Enough in flight to keep the collector busy, few enough that memory stays what a user would see.
-_BATCH_CONNECTIONS: Final = {100: 16, 1_000: 4}
+BATCH_CONNECTIONS: Final = {100: 16, 1_000: 4}
 
 
 class _Side:
@@ -59,6 +59,11 @@ class _Side:
         """CPU the generator used, in cores."""
         used_s = sum(report.cpu_s for report in self.reports)
         return used_s / sum(report.window_s for report in self.reports)
+
+    @property
+    def generator_lag_ms(self) -> float:
+        """How late the generator was itself, p99 of the round where it was worst."""
+        return max(report.lag_p99_ms for report in self.reports)
 
     def server_share(self, warm_up_s: float) -> float:
         """CPU the server used, in cores; warm-ups count on both sides of the fraction."""
@@ -106,8 +111,8 @@ def singles(traffic: Traffic, options: Options) -> list[Figure]:
             "",
             f"of the bare handler, {options.rounds} rounds in turn",
         ),
-        Figure(f"{traffic}_collector_cpu", collector_side.server_share(_WARM_UP_S), "cores"),
-        Figure(f"{traffic}_floor_cpu", floor_side.server_share(_WARM_UP_S), "cores"),
+        Figure(f"{traffic}_collector_cpu", collector_side.server_share(WARM_UP_S), "cores"),
+        Figure(f"{traffic}_floor_cpu", floor_side.server_share(WARM_UP_S), "cores"),
         *_generator(traffic, max(collector_side, floor_side, key=lambda s: s.generator_share)),
         *collector_side.refused(traffic),
     ]
@@ -117,7 +122,7 @@ def batches(size: int, options: Options) -> list[Figure]:
     """Events per second in Zenovay batches of `size`. Raises `LoadFailed` or `NotReady`."""
     side = _Side()
     name = f"zenovay_{size}"
-    connections = _BATCH_CONNECTIONS[size]
+    connections = BATCH_CONNECTIONS[size]
     with Collector(options.directory, publish_interval_ms=_PUBLISH_INTERVAL_MS) as collector:
         collector.start()
         plan = _plan("zenovay", size, connections, collector, options)
@@ -128,38 +133,9 @@ def batches(size: int, options: Options) -> list[Figure]:
     return [
         Figure(f"{name}_events_per_s", side.median, "events/s", f"durable, batches of {size:,}"),
         *latency_figures(f"{name}_ack", side.latencies_us, f"{connections} connections"),
-        Figure(f"{name}_collector_cpu", side.server_share(_WARM_UP_S), "cores"),
+        Figure(f"{name}_collector_cpu", side.server_share(WARM_UP_S), "cores"),
         *_generator(name, side),
         *side.refused(name),
-    ]
-
-
-def remote(
-    traffic: Traffic, size: int, account: Account, port: int, options: Options
-) -> list[Figure]:
-    """The same against a collector that runs already; nothing of it can be checked."""
-    connections = _BATCH_CONNECTIONS.get(size, options.connections)
-    plan = Plan(
-        address=ADDRESS,
-        port=port,
-        traffic=traffic,
-        account=account,
-        run=fresh_run(),
-        size=size,
-        connections=connections,
-        warm_up_s=_WARM_UP_S,
-        seconds=options.seconds,
-        duplicates=options.duplicates,
-        seed=options.seed,
-    )
-    report = drive(plan, options.processes)
-    name = f"{traffic}_{size}"
-    refused = report.rejected + report.failures
-    return [
-        Figure(f"{name}_events_per_s", report.events / report.window_s, "events/s"),
-        *latency_figures(f"{name}_ack", report.latencies_us, f"{connections} connections"),
-        Figure(f"{name}_generator_cpu", report.cpu_share, "cores"),
-        Figure(f"{name}_refused", refused, "events", f"answers by status: {report.statuses}"),
     ]
 
 
@@ -196,7 +172,10 @@ def _counted(collector: Collector, protocol: str, outcome: str) -> int:
 
 def _generator(name: str, side: _Side) -> list[Figure]:
     note = "near 1 per process it is the bottleneck itself"
-    return [Figure(f"{name}_generator_cpu", side.generator_share, "cores", note)]
+    return [
+        Figure(f"{name}_generator_cpu", side.generator_share, "cores", note),
+        Figure(f"{name}_generator_lag_p99_ms", side.generator_lag_ms, "ms", "1 to 2 is its timer"),
+    ]
 
 
 def _plan(
@@ -211,7 +190,7 @@ def _plan(
         run=fresh_run(),
         size=size,
         connections=connections,
-        warm_up_s=_WARM_UP_S,
+        warm_up_s=WARM_UP_S,
         seconds=options.round_s,
         duplicates=options.duplicates,
         seed=options.seed,
