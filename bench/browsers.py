@@ -17,6 +17,8 @@ _SAFARI: Final = "AppleWebKit/605.1.15 (KHTML, like Gecko)"
 _WINDOWS: Final = "Windows NT 10.0; Win64; x64"
 _MAC: Final = "Macintosh; Intel Mac OS X 10_15_7"
 _LINUX: Final = "X11; Linux x86_64"
+# The same for every phone since 2023.
+_ANDROID: Final = "Linux; Android 10; K"
 
 _DESKTOP_SCREENS: Final = [
     *((1920, 1080), (1536, 864), (1366, 768), (2560, 1440), (1440, 900), (1280, 720), (1728, 1117)),
@@ -92,7 +94,7 @@ def falling(count: int, power: float = 1.0) -> list[float]:
 def _every_browser() -> tuple[list[Browser], list[float]]:
     found: list[Browser] = []
     weights: list[float] = []
-    families = [*_chromium(), *_apple(), *_firefox(), *_phones(), *_machines()]
+    families = [*_chrome(), *_kin(), *_apple(), *_firefox(), *_phones(), *_machines()]
     for share, members, power in families:
         found += members
         weights += [share * weight for weight in falling(len(members), power)]
@@ -123,7 +125,7 @@ def _agent(system: str, version: int, suffix: str = "", mobile: str = "") -> str
     return f"Mozilla/5.0 ({system}) {_KHTML} Chrome/{version}.0.0.0 {mobile}Safari/537.36{suffix}"
 
 
-def _chromium() -> list[_Family]:
+def _chrome() -> list[_Family]:
     google = "Google Chrome"
 
     def chrome(system: str, platform: str, versions: list[int]) -> list[Browser]:
@@ -132,10 +134,9 @@ def _chromium() -> list[_Family]:
             for major in versions
         ]
 
-    android = "Linux; Android 10; K"
     phone = [
         Browser(
-            user_agent=_agent(android, major, mobile="Mobile "),
+            user_agent=_agent(_ANDROID, major, mobile="Mobile "),
             hints=_hints(major, google, "Android", is_mobile=True),
             screens=tuple(_PHONE_SCREENS),
         )
@@ -143,12 +144,24 @@ def _chromium() -> list[_Family]:
     ]
     tablet = [
         Browser(
-            user_agent=_agent(android, major),
+            user_agent=_agent(_ANDROID, major),
             hints=_hints(major, google, "Android"),
             screens=tuple(_TABLET_SCREENS),
         )
         for major in _CHROME[:6]
     ]
+    return [
+        (21.0, chrome(_WINDOWS, "Windows", _CHROME), 1.3),
+        (7.0, chrome(_MAC, "macOS", _CHROME[:14]), 1.3),
+        (1.6, chrome(_LINUX, "Linux", _CHROME[:12]), 1.0),
+        (1.2, chrome("X11; CrOS x86_64 14541.0.0", "Chrome OS", _CHROME[:8]), 1.0),
+        (24.0, phone, 1.3),
+        (0.8, tablet, 1.0),
+    ]
+
+
+def _kin() -> list[_Family]:
+    """Others built on Chromium."""
     edge = [
         Browser(
             user_agent=_agent(system, major, f" Edg/{major}.0.0.0"),
@@ -173,7 +186,7 @@ def _chromium() -> list[_Family]:
     ]
     samsung = [
         Browser(
-            user_agent=_agent(android, chromium, mobile="Mobile ").replace(
+            user_agent=_agent(_ANDROID, chromium, mobile="Mobile ").replace(
                 "Chrome/", f"SamsungBrowser/{major}.0 Chrome/"
             ),
             hints=_hints(chromium, "Samsung Internet", "Android", own=major, is_mobile=True),
@@ -182,12 +195,6 @@ def _chromium() -> list[_Family]:
         for major, chromium in ((29, 136), (28, 130), (27, 125), (26, 122), (25, 121), (23, 115))
     ]
     return [
-        (21.0, chrome(_WINDOWS, "Windows", _CHROME), 1.3),
-        (7.0, chrome(_MAC, "macOS", _CHROME[:14]), 1.3),
-        (1.6, chrome(_LINUX, "Linux", _CHROME[:12]), 1.0),
-        (1.2, chrome("X11; CrOS x86_64 14541.0.0", "Chrome OS", _CHROME[:8]), 1.0),
-        (24.0, phone, 1.3),
-        (0.8, tablet, 1.0),
         (5.5, edge, 1.0),
         (1.4, opera, 1.0),
         (0.6, quiet, 0.0),

@@ -14,7 +14,7 @@ import msgspec
 from bench import croctbodies, scanovabodies, zenovaybodies
 from bench.http1 import request_head
 from bench.template import Template
-from bench.visitors import draw_visitor
+from bench.visitors import Visitor, draw_visitor
 
 Traffic = Literal["scanova", "scanova_server", "croct", "zenovay"]
 
@@ -28,7 +28,8 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     """Where and as whom requests are sent; `origin` is a browser's, with scheme.
 
     `host` is the Host header; `prefix` stands before every path, for a collector that a proxy
-    serves below one ("" or "/events", say).
+    serves below one ("" or "/events", say). `is_forwarded`: browsers' requests come through a
+    proxy, each with a public address of its own.
     """
 
     host: str
@@ -38,6 +39,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     tracking_code: str = "ZV_bench"
     app_id: str = "0d3f5b1e-7c1a-4f52-9a36-2f6f4f0a9c11"
     prefix: str = ""
+    is_forwarded: bool = False
 
 
 def templates(traffic: Traffic, size: int, account: Account, seed: int) -> list[Template]:
@@ -61,7 +63,7 @@ def _template(
 def _scanova(rng: random.Random, account: Account) -> Template:
     visitor = draw_visitor(rng)
     body = scanovabodies.browser_event(rng, account.site, account.origin, visitor)
-    return _template(account, "/ct", visitor.headers(account.host, account.origin), body, 1)
+    return _template(account, "/ct", _browser_headers(rng, account, visitor), body, 1)
 
 
 def _scanova_server(rng: random.Random, account: Account) -> Template:
@@ -73,7 +75,7 @@ def _scanova_server(rng: random.Random, account: Account) -> Template:
 def _croct(rng: random.Random, account: Account) -> Template:
     visitor = draw_visitor(rng)
     headers = [
-        *visitor.headers(account.host, account.origin),
+        *_browser_headers(rng, account, visitor),
         ("X-App-Id", account.app_id),
         ("X-Client-Id", f"{rng.getrandbits(128):032x}"),
         ("X-Client-Library", "Croct SDK JS v0.22.1"),
@@ -86,6 +88,17 @@ def _zenovay(rng: random.Random, size: int, account: Account) -> Template:
     body = zenovaybodies.batch(rng, size, account.tracking_code)
     headers = _backend_headers(account, "Authorization", f"Bearer {account.key}")
     return _template(account, "/api/v1/events", headers, body, size)
+
+
+def _browser_headers(
+    rng: random.Random, account: Account, visitor: Visitor
+) -> list[tuple[str, str]]:
+    headers = visitor.headers(account.host, account.origin)
+    if account.is_forwarded:
+        # In a network of the size of 65,536.
+        address = f"93.184.{rng.randrange(256)}.{rng.randrange(1, 255)}"
+        headers.append(("X-Forwarded-For", address))
+    return headers
 
 
 def _backend_headers(account: Account, name: str, credential: str) -> list[tuple[str, str]]:

@@ -1,7 +1,7 @@
 """What a refusal costs beside an accepted request: processor time in our own code, no HTTP server.
 
 Two collectors in this process, one without limits and one whose limits are used up, get the same
-requests in turn, and so does the bare handler of `floor`, which takes the body in and answers: what
+requests in turn, and so does the handler `bare.read`, which takes the body in and answers: what
 it costs is no choice of ours and is taken off both sides of a ratio.
 """
 
@@ -18,7 +18,7 @@ from typing import Any, Final
 import msgspec
 import uvloop
 
-from bench import floor
+from bench import bare
 from bench.corpus import Account, Traffic
 from bench.figures import Figure
 from bench.fleet import LoadFailed
@@ -96,7 +96,7 @@ async def _measured(case: _Case, directory: Path, options: Options) -> list[Figu
         part = slice(index * count, (index + 1) * count)
         sides["accepted"].append(await _cost_us(accepts, good[part], {200, 204}))
         sides["refused"].append(await _cost_us(refuses, bad[part], {case.status}))
-        sides["floor"].append(await _cost_us(floor.app, good[part], {200}))
+        sides["floor"].append(await _cost_us(bare.read, good[part], {200}))
     gc.unfreeze()
     for service in services:
         await service.stop()

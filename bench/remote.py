@@ -67,12 +67,13 @@ def target(
             f"{parts.hostname} is not this machine: load it only if it is yours, or with its "
             "owner's consent, and say so with --with-permission"
         )
-    chosen = {name: value for name, value in account.items() if value}
     host = parts.netloc if parts.port else parts.netloc.rstrip(":")
+    where = Account(host=host, prefix=parts.path.rstrip("/"))
+    chosen = {name: value for name, value in account.items() if value}
     return Target(
         address=parts.hostname,
         port=port,
-        account=Account(host=host, prefix=parts.path.rstrip("/"), **chosen),
+        account=msgspec.structs.replace(where, **chosen),
         tls=parts.scheme == "https",
         ca_file=ca_file,
         rate=rate,

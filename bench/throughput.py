@@ -18,7 +18,7 @@ from bench.plan import Plan, Report
 from bench.target import ADDRESS, Collector, Floor
 
 # Short, so that turning rows into Parquet falls into the rounds it belongs to.
-_PUBLISH_INTERVAL_MS: Final = 1_000
+PUBLISH_INTERVAL_MS: Final = 1_000
 WARM_UP_S: Final = 0.5
 _HALF: Final = 0.5
 _PROTOCOLS: Final = ("scanova", "croct", "zenovay")
@@ -26,7 +26,7 @@ _PROTOCOLS: Final = ("scanova", "croct", "zenovay")
 BATCH_CONNECTIONS: Final = {100: 16, 1_000: 4}
 
 
-class _Side:
+class Side:
     """Reports of one server, round by round, and the CPU it used meanwhile."""
 
     def __init__(self) -> None:
@@ -80,15 +80,15 @@ def singles(traffic: Traffic, options: Options) -> list[Figure]:
 
     Raises `LoadFailed` or `NotReady`.
     """
-    collector_side, floor_side, half = _Side(), _Side(), _Side()
+    collector_side, floor_side, half = Side(), Side(), Side()
     with (
-        Collector(options.directory, publish_interval_ms=_PUBLISH_INTERVAL_MS) as collector,
+        Collector(options.directory, publish_interval_ms=PUBLISH_INTERVAL_MS) as collector,
         Floor(options.directory) as floor,
     ):
         collector.start()
         floor.start()
-        plan = _plan(traffic, 1, options.connections, collector, options)
-        bare = _plan(traffic, 1, options.connections, floor, options)
+        plan = plan_for(traffic, 1, options.connections, collector, options)
+        bare = plan_for(traffic, 1, options.connections, floor, options)
         for _ in range(options.rounds):
             collector_side.run(collector, plan, options.processes)
             collector.settle()
@@ -120,12 +120,12 @@ def singles(traffic: Traffic, options: Options) -> list[Figure]:
 
 def batches(size: int, options: Options) -> list[Figure]:
     """Events per second in Zenovay batches of `size`. Raises `LoadFailed` or `NotReady`."""
-    side = _Side()
+    side = Side()
     name = f"zenovay_{size}"
     connections = BATCH_CONNECTIONS[size]
-    with Collector(options.directory, publish_interval_ms=_PUBLISH_INTERVAL_MS) as collector:
+    with Collector(options.directory, publish_interval_ms=PUBLISH_INTERVAL_MS) as collector:
         collector.start()
-        plan = _plan("zenovay", size, connections, collector, options)
+        plan = plan_for("zenovay", size, connections, collector, options)
         for _ in range(options.rounds):
             side.run(collector, plan, options.processes)
             collector.settle()
@@ -170,7 +170,7 @@ def _counted(collector: Collector, protocol: str, outcome: str) -> int:
     return round(collector.metric("collector_events_total" + labels))
 
 
-def _generator(name: str, side: _Side) -> list[Figure]:
+def _generator(name: str, side: Side) -> list[Figure]:
     note = "near 1 per process it is the bottleneck itself"
     return [
         Figure(f"{name}_generator_cpu", side.generator_share, "cores", note),
@@ -178,9 +178,10 @@ def _generator(name: str, side: _Side) -> list[Figure]:
     ]
 
 
-def _plan(
+def plan_for(
     traffic: Traffic, size: int, connections: int, server: Collector | Floor, options: Options
 ) -> Plan:
+    """One round against `server`: a collector of our own, or a bare handler."""
     account = server.account if isinstance(server, Collector) else Account(host=ADDRESS)
     return Plan(
         address=ADDRESS,

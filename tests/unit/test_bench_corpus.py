@@ -173,6 +173,18 @@ def test_a_prefix_stands_before_the_path() -> None:
     assert head.startswith(b"POST /events/api/v1/events HTTP/1.1\r\nHost: collect.example\r\n")
 
 
+def test_behind_a_proxy_every_browser_has_an_address() -> None:
+    """Many addresses, one header each; none of it without a proxy."""
+    account = msgspec.structs.replace(ACCOUNT, is_forwarded=True)
+    found = [
+        re.findall(rb"X-Forwarded-For: (93\.184\.\d+\.\d+)\r\n", template.head)
+        for template in templates("croct", 1, account, seed=1)
+    ]
+    assert {len(one) for one in found} == {1}
+    assert len({one[0] for one in found}) > 1_000
+    assert b"X-Forwarded-For" not in _made("croct", 1)[0].head
+
+
 def _source(**changes: float) -> Source:
     settings = {"address": "", "port": 1, "traffic": "croct", "run": "00000000", **changes}
     return Source(msgspec.convert({**settings, "account": {"host": "a"}}, Plan))
