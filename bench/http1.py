@@ -86,7 +86,7 @@ def _maybe_chunked(head: _Head, data: bytes, at: int) -> Answer | None:
     """The answer whose chunks begin at `at`; trailers are an error. Raises `ProtocolError`."""
     if len(data) > _ANSWER_BYTES_MAX:
         raise ProtocolError("an answer's chunks never end")
-    pieces = []
+    pieces: list[bytes] = []
     while True:
         chunk = _CHUNK.match(data, at)
         if chunk is None:
