@@ -11,8 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.bottleneck import Use, find_limit
-from bench.capacity import Capacity, Probe, Search, shown, verdict
+from bench.capacity import Capacity, Probe, Prober, Search, shown, verdict
+from bench.options import Options
+from bench.target import Collector
 from bench.threads import Thread, busiest, busy_s, cpu_between, threads_of
+from bench.throughput import plan_for
 
 IDLE = Use(handler=0.1, waiting=0.0, sync=0.1, generator=0.1, generator_lag_ms=1.5, thread="loop")
 
@@ -181,3 +184,23 @@ def test_names_with_blanks_and_brackets_are_read(tmp_path: Path) -> None:
     assert threads_of([7, 9], tmp_path) == {(7, 8): Thread("a) b", 200 / ticks, 0.0)}
     (folder / "schedstat").write_text("1500000000 250000000 12\n")
     assert threads_of([7], tmp_path) == {(7, 8): Thread("a) b", 1.5, 0.25)}
+
+
+@pytest.mark.end_to_end
+def test_one_try_on_a_real_collector(tmp_path: Path) -> None:
+    """It is asked at the given rate, and what it used meanwhile is told."""
+    options = Options(directory=tmp_path, connections=4)
+    with Collector(tmp_path) as collector:
+        collector.start()
+        plan = plan_for("croct", 1, 4, collector, options)
+        prober = Prober(collector, msgspec.structs.replace(plan, warm_up_s=0.1), 1)
+        found = prober.probe(200.0, 0.5)
+        assert [report.statuses.keys() for report in prober.reports] == [{204}]
+    assert found.rate == 200.0
+    assert found.answered == pytest.approx(200, rel=0.3)
+    assert found.refused == 0
+    assert 0 < found.p50_ms <= found.p99_ms
+    use = found.use
+    assert min(use.handler, use.sync, use.generator) > 0
+    assert use.thread
+    assert list(tmp_path.iterdir()) == []
