@@ -18,8 +18,8 @@ import msgspec
 
 from bench.figures import Figure, latency_figures
 from bench.fleet import Fleet, LoadFailed, fresh_run
+from bench.generator import Plan
 from bench.options import Options
-from bench.plan import Plan
 from bench.target import ADDRESS, Collector
 from bench.template import Ids
 from storage import Files

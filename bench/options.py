@@ -9,9 +9,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of one run of the benchmark.
 
     `seconds` is the time measured per side and measurement, split into `rounds`. `connections` are
-    for singles; batches use fewer, because each carries up to 1,000 events. `duplicates` is the
-    share of requests that repeat an earlier one. `directory` is where data directories are made:
-    its file system is part of what is measured.
+    for singles; batches use fewer, because each carries up to 1,000 events. `directory` is where
+    data directories are made: its file system is part of what is measured.
     """
 
     directory: Path
@@ -19,7 +18,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     rounds: int = 5
     connections: int = 64
     processes: int = 1
-    # What a busy site sees: retries after answers that were lost on the way.
+    # Requests that repeat an earlier one, as a share: retries after answers that were lost.
     duplicates: float = 0.006
     seed: int = 1
     flush_rows: int = 300_000

@@ -122,12 +122,6 @@ class _Server:
         group = self._process.pid
         return sum(_cpu_s(pid) for pid in _pids() if _group_of(pid) == group)
 
-    def threads(self) -> Threads:
-        """The threads of the group's processes that live."""
-        assert self._process is not None, "it runs"
-        group = self._process.pid
-        return threads_of(pid for pid in _pids() if _group_of(pid) == group)
-
     def get(self, path: str) -> tuple[int, bytes]:
         """Status and body of a GET. Raises OSError or `http.client.HTTPException`."""
         connection = http.client.HTTPConnection(ADDRESS, self.port, timeout=5)
@@ -137,6 +131,12 @@ class _Server:
             return answer.status, answer.read()
         finally:
             connection.close()
+
+    def threads(self) -> Threads:
+        """The threads of the group's processes that live."""
+        assert self._process is not None, "it runs"
+        group = self._process.pid
+        return threads_of(pid for pid in _pids() if _group_of(pid) == group)
 
     def __enter__(self) -> Self:
         return self
