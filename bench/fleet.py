@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from bench.generator import Plan, Report
+from bench.plan import Plan, Report
 
 _ROOT: Final = Path(__file__).resolve().parent.parent
 # Starting, building the corpus, and the last answers.
@@ -25,7 +25,7 @@ class Fleet:
 
     def __init__(self, plan: Plan, processes: int = 1) -> None:
         self._timeout_s = plan.warm_up_s + plan.seconds + _GRACE_S
-        self._children = [self._start(_share(plan, processes)) for _ in range(processes)]
+        self._children = [self._start(part) for part in shares(plan, processes)]
 
     def wait(self) -> Report:
         """The report of all of them together. Raises `LoadFailed`."""
@@ -38,6 +38,8 @@ class Fleet:
                 reports.append(msgspec.json.decode(out, type=Report))
         except subprocess.TimeoutExpired:
             raise LoadFailed("a generator did not end in time") from None
+        except msgspec.DecodeError as error:
+            raise LoadFailed(f"a generator's report of {len(out):,} bytes: {error}") from None
         finally:
             self.stop()
         return merged(reports)
@@ -89,6 +91,7 @@ def merged(reports: Sequence[Report]) -> Report:
         rejected=sum(report.rejected for report in reports),
         statuses=statuses,
         failures=sum(report.failures for report in reports),
+        lags_us=[lag for report in reports for lag in report.lags_us],
     )
 
 
@@ -97,12 +100,16 @@ def fresh_run() -> str:
     return secrets.token_hex(4)
 
 
-def _share(plan: Plan, processes: int) -> Plan:
-    """The part of `plan` that one of `processes` carries out."""
-    return msgspec.structs.replace(
-        plan,
-        run=fresh_run(),
-        connections=max(1, plan.connections // processes),
-        rate=plan.rate / processes,
-        requests_max=plan.requests_max // processes,
-    )
+def shares(plan: Plan, processes: int) -> list[Plan]:
+    """The parts of `plan` that `processes` carry out, each with ids of its own."""
+    return [
+        msgspec.structs.replace(
+            plan,
+            run=fresh_run(),
+            connections=max(1, plan.connections // processes),
+            rate=plan.rate / processes,
+            # Rounded up: 0 would be no bound at all.
+            requests_max=-(-plan.requests_max // processes),
+        )
+        for _ in range(processes)
+    ]

@@ -2,14 +2,15 @@
 
 Closed loop: a connection sends as soon as it was answered, so the rate is what the server can do.
 Open loop (`Plan.rate`): requests are due at fixed times, whether or not a connection is free, and a
-latency runs from the time a request was due, so that waiting counts. Bounded in time always.
+latency runs from the time a request was due, so that waiting counts. Bounded in time always. It
+also measures itself: processor time, and how late it was.
 
 `python -m bench.generator` reads a `Plan` from its standard input and writes a `Report`.
 """
 
 import asyncio
 import gc
-import random
+import ssl
 import sys
 import time
 from collections import deque
@@ -18,72 +19,19 @@ from typing import Any, Final, cast
 import msgspec
 import uvloop
 
-from bench.corpus import Account, Traffic, templates
 from bench.http1 import Answer, ProtocolError, maybe_answer
-from bench.template import Ids, Template
+from bench.plan import CONNECTIONS_MAX, SECONDS_MAX, Plan, Report
+from bench.source import Source
 
-SECONDS_MAX: Final = 60.0
-CONNECTIONS_MAX: Final = 1_024
+__all__ = ["CONNECTIONS_MAX", "SECONDS_MAX", "Plan", "Report", "carry_out"]
+
 _LAST_ANSWERS_S: Final = 15.0
 _FAILURES_MAX: Final = 20
-_STAMP_S: Final = 1.0
-# Requests that may be sent again; a repeat comes at least this many requests after the first.
-_REPEATABLE: Final = 64
-
-
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What to send where. `size`: events per request. `rate`: requests per second, 0: closed loop.
-
-    `duplicates` is the share of requests that repeat an earlier one. `run` (8 hex digits) makes the
-    ids of this run its own. `requests_max` 0: bounded by time only.
-    """
-
-    address: str
-    port: int
-    traffic: Traffic
-    account: Account
-    run: str
-    size: int = 1
-    connections: int = 64
-    warm_up_s: float = 0.5
-    seconds: float = 10.0
-    rate: float = 0.0
-    duplicates: float = 0.0
-    requests_max: int = 0
-    seed: int = 1
-
-    def __post_init__(self) -> None:
-        if not 0 < self.seconds <= SECONDS_MAX or not 0 <= self.warm_up_s <= SECONDS_MAX:
-            raise ValueError(f"a measurement lasts at most {SECONDS_MAX:.0f} s")
-        if not 0 < self.connections <= CONNECTIONS_MAX:
-            raise ValueError(f"1 to {CONNECTIONS_MAX} connections")
-        if not 0 <= self.duplicates < 1 or self.rate < 0 or self.size < 1:
-            raise ValueError("duplicates is a share, rate and size are counts")
-
-
-class Report(msgspec.Struct, kw_only=True):
-    """What came of a plan. `window_s`, `requests`, `events`, `latencies_us` and `cpu_s` are of the
-    measured time only; the other counts are of everything that was sent, warm-up included.
-
-    `events` were answered with success in the window. `cpu_s` is what this process itself used.
-    `statuses` counts answers; `failures` are connections that broke.
-    """
-
-    window_s: float
-    requests: int
-    events: int
-    latencies_us: list[int]
-    cpu_s: float
-    accepted: int = 0
-    duplicate: int = 0
-    rejected: int = 0
-    statuses: dict[int, int] = {}
-    failures: int = 0
-
-    @property
-    def cpu_share(self) -> float:
-        """Share of one core that the generator used; near 1 it was the bottleneck itself."""
-        return self.cpu_s / self.window_s
+_CONNECT_S: Final = 20.0
+# Enough that a distant server does not take long, few enough not to look like a flood.
+_CONNECTING_MAX: Final = 16
+_LAG_S: Final = 0.01
+_SUCCESS: Final = frozenset({200, 204})
 
 
 class _Counts(msgspec.Struct, rename="camel"):
@@ -93,37 +41,6 @@ class _Counts(msgspec.Struct, rename="camel"):
 
 
 _counts: Final = msgspec.json.Decoder(_Counts)
-
-
-class _Source:
-    """The requests, one after the other."""
-
-    def __init__(self, plan: Plan) -> None:
-        self._templates: list[Template] = templates(
-            plan.traffic, plan.size, plan.account, plan.seed
-        )
-        random.Random(plan.run).shuffle(self._templates)
-        self._ids = Ids(plan.run)
-        self._every = round(1 / plan.duplicates) if plan.duplicates else 0
-        self._sent: deque[bytes] = deque(maxlen=_REPEATABLE)
-        self._count = 0
-        self.stamp()
-
-    def stamp(self) -> None:
-        """Put the present time into all templates."""
-        now_ms = time.time_ns() // 1_000_000
-        self._cut = [template.stamped(now_ms) for template in self._templates]
-
-    def next(self) -> bytes:
-        """The next request, whole."""
-        self._count += 1
-        if not self._every:
-            return self._ids.next().join(self._cut[self._count % len(self._cut)])
-        if self._count % self._every == 0 and len(self._sent) == _REPEATABLE:
-            return self._sent[0]
-        request = self._ids.next().join(self._cut[self._count % len(self._cut)])
-        self._sent.append(request)
-        return request
 
 
 class _Connection(asyncio.Protocol):
@@ -140,18 +57,18 @@ class _Connection(asyncio.Protocol):
         """Ready for the first request."""
         # uvloop's transports do not derive from asyncio's.
         self.transport = cast("asyncio.Transport", transport)
-        self._load.is_free(self)
+        self._load.is_free(self, time.perf_counter())
 
     def data_received(self, data: bytes) -> None:
         """Part of an answer, or all of it."""
         received = self._received + data if self._received else data
         try:
             answer = maybe_answer(received)
-            if answer is None:
-                self._received = received
-                return
         except ProtocolError as error:
             self._load.abort(f"the server's answer cannot be read: {error}")
+            return
+        if answer is None:
+            self._received = received
             return
         if answer.size != len(received) or not self.is_waiting:
             self._load.abort("the server answers more than it was asked")
@@ -176,17 +93,20 @@ class _Load:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._source = _Source(plan)
+        self._source = Source(plan)
+        self._tls = ssl.create_default_context(cafile=plan.ca_file or None) if plan.tls else None
         self._loop = asyncio.get_running_loop()
         self._idle: deque[_Connection] = deque()
         self._due: deque[float] = deque()
-        self._open = 0
-        self._in_flight = 0
-        self._sent = 0
+        self._in_flight = self._sent = self._reconnects = 0
+        self._reconnecting: set[asyncio.Task[None]] = set()
+        # Nothing is sent before all connections stand.
+        self._is_open = False
         self._begin_s = self._end_s = float("inf")
         self._over = asyncio.Event()
         self._problem = ""
         self._latencies_s: list[float] = []
+        self._lags_s: list[float] = []
         self.report = Report(
             window_s=plan.seconds, requests=0, events=0, latencies_us=[], cpu_s=0.0, statuses={}
         )
@@ -195,20 +115,22 @@ class _Load:
         """Carry the plan out. Raises OSError or RuntimeError when the server cannot be used."""
         plan = self._plan
         self._loop.set_exception_handler(self._failed)
+        await self._connect_all()
         self._begin_s = time.perf_counter() + plan.warm_up_s
         self._end_s = self._begin_s + plan.seconds
-        for _ in range(plan.connections):
-            await self._connect()
-        stamping = self._loop.create_task(self._stamp())
-        pacing = self._loop.create_task(self._pace()) if plan.rate else None
+        self._is_open = True
+        helpers = [self._stamp(), self._pace() if plan.rate else self._watch()]
+        helping = [self._loop.create_task(helper) for helper in helpers]
+        if not plan.rate:
+            for _ in range(len(self._idle)):
+                self.is_free(self._idle.popleft(), time.perf_counter())
         await self._sleep_until(self._begin_s)
         cpu_s = time.process_time()
         await self._sleep_until(self._end_s)
         self.report.cpu_s = time.process_time() - cpu_s
         self.report.window_s = time.perf_counter() - self._begin_s
-        stamping.cancel()
-        if pacing is not None:
-            pacing.cancel()
+        for task in helping:
+            task.cancel()
         if self._in_flight and not self._problem:
             try:
                 await asyncio.wait_for(self._over.wait(), _LAST_ANSWERS_S)
@@ -219,6 +141,7 @@ class _Load:
         if self._problem:
             raise RuntimeError(self._problem)
         self.report.latencies_us = [round(s * 1e6) for s in self._latencies_s]
+        self.report.lags_us = [round(s * 1e6) for s in self._lags_s]
         return self.report
 
     def abort(self, problem: str) -> None:
@@ -231,12 +154,13 @@ class _Load:
         del loop
         self.abort(f"{context['message']}: {context.get('exception')!r}")
 
-    def is_free(self, connection: _Connection) -> None:
+    def is_free(self, connection: _Connection, now_s: float) -> None:
         """Give the connection its next request, if one is due."""
-        now_s = time.perf_counter()
         if now_s >= self._end_s or self._is_spent():
             return
-        if not self._plan.rate:
+        if not self._is_open:
+            self._idle.append(connection)
+        elif not self._plan.rate:
             self._send(connection, now_s)
         elif self._due:
             self._send(connection, self._due.popleft())
@@ -255,7 +179,7 @@ class _Load:
         if answer.closes:
             connection.transport.close()
         elif now_s < self._end_s:
-            self.is_free(connection)
+            self.is_free(connection, now_s)
         if self._in_flight == 0 and now_s >= self._end_s:
             self._over.set()
 
@@ -266,18 +190,22 @@ class _Load:
         if connection.is_waiting:
             self._in_flight -= 1
             self.report.failures += 1
-            if self.report.failures > _FAILURES_MAX:
-                self.abort("the server keeps closing connections in the middle of a request")
+        self._reconnects += 1
+        # Some servers close after a number of requests: that is no failure.
+        if self.report.failures > _FAILURES_MAX or self._reconnects > self._sent + _FAILURES_MAX:
+            self.abort("the server keeps closing connections")
         if time.perf_counter() < self._end_s:
-            self._reconnecting = self._loop.create_task(self._reconnect())
+            task = self._loop.create_task(self._reconnect())
+            self._reconnecting.add(task)
+            task.add_done_callback(self._reconnecting.discard)
         elif self._in_flight == 0:
             self._over.set()
 
     def _count(self, answer: Answer) -> int:
         """Add the answer to the totals; returns how many events it acknowledged."""
-        report = self.report
-        report.statuses[answer.status] = report.statuses.get(answer.status, 0) + 1
-        if answer.status not in {200, 204}:
+        report, status = self.report, answer.status
+        report.statuses[status] = report.statuses.get(status, 0) + 1
+        if status not in _SUCCESS:
             report.rejected += self._plan.size
             return 0
         if self._plan.traffic != "zenovay":
@@ -297,9 +225,22 @@ class _Load:
         self._sent += 1
         connection.send(self._source.next(), due_s)
 
+    async def _connect_all(self) -> None:
+        turns = asyncio.Semaphore(_CONNECTING_MAX)
+
+        async def connect() -> None:
+            async with turns:
+                await self._connect()
+
+        try:
+            async with asyncio.timeout(_CONNECT_S):
+                await asyncio.gather(*(connect() for _ in range(self._plan.connections)))
+        except TimeoutError:
+            raise RuntimeError(f"no connection within {_CONNECT_S:.0f} s") from None
+
     async def _connect(self) -> None:
         await self._loop.create_connection(
-            lambda: _Connection(self), self._plan.address, self._plan.port
+            lambda: _Connection(self), self._plan.address, self._plan.port, ssl=self._tls
         )
 
     async def _reconnect(self) -> None:
@@ -310,7 +251,7 @@ class _Load:
 
     async def _stamp(self) -> None:
         while True:
-            await asyncio.sleep(_STAMP_S)
+            await asyncio.sleep(1 / Source.STAMPS_PER_S)
             self._source.stamp()
 
     async def _pace(self) -> None:
@@ -319,7 +260,10 @@ class _Load:
         due_s = time.perf_counter()
         while not self._is_spent():
             now_s = time.perf_counter()
+            is_measured = self._begin_s <= now_s < self._end_s
             while due_s <= now_s:
+                if is_measured:
+                    self._lags_s.append(now_s - due_s)
                 if self._idle:
                     self._send(self._idle.popleft(), due_s)
                 else:
@@ -327,6 +271,15 @@ class _Load:
                 due_s += interval_s
             # Timers tick in milliseconds; asking for less would spin.
             await asyncio.sleep(max(0.001, due_s - now_s))
+
+    async def _watch(self) -> None:
+        """Closed loop: nothing is due, so find out how late a timer is."""
+        while True:
+            due_s = time.perf_counter() + _LAG_S
+            await asyncio.sleep(_LAG_S)
+            now_s = time.perf_counter()
+            if self._begin_s <= now_s < self._end_s:
+                self._lags_s.append(max(0.0, now_s - due_s))
 
     async def _sleep_until(self, moment_s: float) -> None:
         while not self._problem and not (self._is_spent() and self._in_flight == 0):

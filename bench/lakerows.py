@@ -11,7 +11,6 @@ from typing import Final
 
 import msgspec
 
-from bench.corpus import LANGUAGES, PAGES, SCREENS, USER_AGENTS
 from storage import COLUMNS
 from storage.parquet import quote
 
@@ -33,6 +32,41 @@ _DEVICES: Final = [
     *(("desktop", "Chrome", "Windows"), ("desktop", "Safari", "Mac OS X")),
     *(("mobile", "Mobile Safari", "iOS"), ("mobile", "Chrome Mobile", "Android")),
     *(("desktop", "Firefox", "Linux"), ("desktop", "Edge", "Windows")),
+]
+_SCREENS: Final = [(1920, 1080), (2560, 1440), (1440, 900), (390, 844), (412, 915), (820, 1180)]
+_LANGUAGES: Final = ["en-US", "en-GB", "de-DE", "fr-FR", "pt-BR", "es-ES", "hi-IN", "ja-JP"]
+_USER_AGENTS: Final = [
+    (
+        "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "
+        "Chrome/142.0.0.0 Safari/537.36"
+    ),
+    (
+        "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) "
+        "Version/18.6 Safari/605.1.15"
+    ),
+    (
+        "Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) AppleWebKit/605.1.15 "
+        "(KHTML, like Gecko) Version/18.6 Mobile/15E148 Safari/604.1"
+    ),
+    (
+        "Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) "
+        "Chrome/142.0.0.0 Mobile Safari/537.36"
+    ),
+    "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0",
+    (
+        "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "
+        "Chrome/142.0.0.0 Safari/537.36 Edg/142.0.0.0"
+    ),
+]
+_PAGES: Final = [
+    "/",
+    "/pricing?plan=team&billing=yearly",
+    "/menu/lunch?table=14&utm_source=qr&utm_medium=print&utm_campaign=autumn",
+    "/products/trail-running-shoes?color=slate&size=43",
+    "/blog/2026/11/how-we-measure%20things#results",
+    "/checkout/shipping",
+    "/account/orders/2026-118-0042",
+    "/stores/z%C3%BCrich-hauptbahnhof?lang=de",
 ]
 _REFERRERS: Final = [
     *("https://www.google.com/", "https://www.bing.com/", "https://duckduckgo.com/"),
@@ -147,7 +181,7 @@ def _listed(values: list[str | None] | list[str]) -> str:
     return "[" + ", ".join("NULL" if v is None else quote(v) for v in values) + "]"
 
 
-_PATHS: Final = _listed([page.partition("?")[0].rstrip("/") for page in PAGES])
+_PATHS: Final = _listed([page.partition("?")[0].rstrip("/") for page in _PAGES])
 _TYPE: Final = """CASE
         WHEN spoken = 'scanova' AND from_server THEN 'conversion'
         WHEN spoken = 'scanova' THEN CASE
@@ -166,7 +200,7 @@ _TYPE: Final = """CASE
 _IS_SOLD: Final = "u_type > 0.97 AND spoken <> 'scanova' OR from_server AND spoken = 'scanova'"
 _URL: Final = (
     "'https://www.' || site_id || '.example' || "
-    f"{_PATHS}[1 + page % {len(PAGES)}] || '/' || page || CASE "
+    f"{_PATHS}[1 + page % {len(_PAGES)}] || '/' || page || CASE "
     "WHEN u_rare < 0.04 THEN '?utm_source=ads&utm_campaign=autumn&gclid=' || id || left(id, 12) "
     "WHEN u_rare < 0.15 THEN '?utm_source=qr&utm_medium=print&utm_campaign=autumn' ELSE '' END"
 )
@@ -217,10 +251,10 @@ _VALUES: Final = {
     "device_type": f"{_listed([d[0] for d in _DEVICES])}[device]",
     "browser_family": f"{_listed([d[1] for d in _DEVICES])}[device]",
     "os_family": f"{_listed([d[2] for d in _DEVICES])}[device]",
-    "user_agent": f"{_listed(USER_AGENTS)}[device]",
-    "language": f"{_listed(LANGUAGES)}[1 + (kind >> 24) % {len(LANGUAGES)}]",
-    "screen_width": f"CASE spoken WHEN 'scanova' THEN {[s[0] for s in SCREENS]}[device] END",
-    "screen_height": f"CASE spoken WHEN 'scanova' THEN {[s[1] for s in SCREENS]}[device] END",
+    "user_agent": f"{_listed(_USER_AGENTS)}[device]",
+    "language": f"{_listed(_LANGUAGES)}[1 + (kind >> 24) % {len(_LANGUAGES)}]",
+    "screen_width": f"CASE spoken WHEN 'scanova' THEN {[s[0] for s in _SCREENS]}[device] END",
+    "screen_height": f"CASE spoken WHEN 'scanova' THEN {[s[1] for s in _SCREENS]}[device] END",
     "country_code": f"{_listed([c[0] for c in _CITIES])}[place]",
     "city": f"{_listed([c[1] for c in _CITIES])}[place]",
     # As long as a SHA-256 in hex and as random, at half the cost.

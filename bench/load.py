@@ -9,26 +9,26 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
-from urllib.parse import urlsplit
+from typing import Any, Final
 
 import click
 
 from bench import history
-from bench.corpus import Account, Traffic
+from bench.corpus import Traffic
 from bench.enrich import enrich
 from bench.figures import Figure, table
 from bench.fleet import LoadFailed
 from bench.flush import flush
 from bench.freshness import freshness
-from bench.generator import CONNECTIONS_MAX, SECONDS_MAX
 from bench.inprocess import inprocess
 from bench.limits import limits
 from bench.options import Options, quick
+from bench.plan import CONNECTIONS_MAX, SECONDS_MAX
 from bench.refusals import refusals
+from bench.remote import NotAllowed, Target, remote, target
 from bench.restart import restart
 from bench.target import NotReady
-from bench.throughput import batches, remote, singles
+from bench.throughput import batches, singles
 
 _MEASUREMENTS: Final[dict[str, tuple[str, Callable[[Options], list[Figure]]]]] = {
     "singles": ("Scanova events, one per request", lambda o: singles("scanova", o)),
@@ -49,7 +49,6 @@ _REMOTE: Final[dict[str, tuple[Traffic, int]]] = {
     "batches-100": ("zenovay", 100),
     "batches-1000": ("zenovay", 1_000),
 }
-_LOOPBACK: Final = {"127.0.0.1", "localhost"}
 _HELP: Final = "\b\n" + "\n".join(
     f"  {name:<13} {what}" for name, (what, _) in _MEASUREMENTS.items()
 )
@@ -66,27 +65,67 @@ def _measure(names: Sequence[str], options: Options) -> list[Figure]:
     return figures
 
 
-def _measure_remote(
-    names: Sequence[str], url: str, account: Account, options: Options
-) -> list[Figure]:
-    port = urlsplit(url).port or 80
+def _measure_remote(names: Sequence[str], to: Target, options: Options) -> list[Figure]:
     unknown = set(names) - _REMOTE.keys()
     if unknown:
         raise click.UsageError(f"{', '.join(sorted(unknown))}: not possible with --url")
     figures: list[Figure] = []
     for name in names or _REMOTE:
         traffic, size = _REMOTE[name]
-        figures += remote(traffic, size, account, port, options)
+        figures += remote(traffic, size, to, options)
     return figures
 
 
-def _account(url: str, **given: str) -> Account:
-    parts = urlsplit(url)
-    # A load generator pointed at the wrong host is an attack; this one cannot leave the machine.
-    if parts.scheme != "http" or parts.hostname not in _LOOPBACK:
-        raise click.UsageError("--url must be on this machine: http://127.0.0.1:8000")
-    chosen = {name: value for name, value in given.items() if value}
-    return Account(host=f"{parts.hostname}:{parts.port or 80}", **chosen)
+def _maybe_target(url: str, given: dict[str, Any]) -> Target | None:
+    """What the options that go with --url say; None without it."""
+    named = {name: given.pop(name) for name in ("ca_file", "rate", "requests_max")}
+    named["ca_file"] = named["ca_file"] or ""
+    has_permission = given.pop("has_permission")
+    if not url:
+        return None
+    try:
+        return target(url, given, has_permission=has_permission, **named)
+    except NotAllowed as error:
+        raise click.UsageError(str(error)) from None
+
+
+def _of_a_url(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options for a collector that runs already."""
+    options = [
+        click.option("--url", default="", help="Load a collector that runs already instead."),
+        click.option(
+            "--with-permission",
+            "has_permission",
+            is_flag=True,
+            help="With --url on another machine: it is mine, or its owner wants this load.",
+        ),
+        click.option(
+            "--rate",
+            type=click.FloatRange(0, 1_000_000),
+            default=0.0,
+            help="With --url: requests per second at fixed times; 0: as fast as answers come.",
+        ),
+        click.option(
+            "--requests",
+            "requests_max",
+            type=click.IntRange(1, 10_000_000),
+            default=1_000_000,
+            help="With --url: at most so many requests per measurement.",
+        ),
+        click.option(
+            "--ca-file",
+            type=click.Path(exists=True, dir_okay=False, resolve_path=True),
+            help="With --url: who issued its certificate, if not somebody the system trusts.",
+        ),
+        click.option("--site", default="", help="With --url: Scanova's site id."),
+        click.option("--origin", default="", help="With --url: an allowed origin, with scheme."),
+        click.option("--key", default="", help="With --url: API key for Zenovay."),
+        click.option("--tracking-code", default="", help="With --url: Zenovay's tracking code."),
+        click.option("--app-id", default="", help="With --url: Croct's application id."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 @click.command(
@@ -109,8 +148,8 @@ def _account(url: str, **given: str) -> Account:
 @click.option(
     "--duplicates",
     type=click.FloatRange(0, 0.5),
-    default=0.0,
-    help="Share of requests that repeat an earlier one; 0.006 is what a busy site sees.",
+    default=0.006,
+    help="Share of requests that repeat an earlier one.",
 )
 @click.option("--seed", type=int, default=1, help="Of the corpus.")
 @click.option(
@@ -121,12 +160,7 @@ def _account(url: str, **given: str) -> Account:
 )
 @click.option("--profile", "is_profiled", is_flag=True, help="With inprocess: where time goes.")
 @click.option("--history/--no-history", "is_kept", default=True, help="Add a line to the history.")
-@click.option("--url", default="", help="Load a collector that runs already instead.")
-@click.option("--site", default="", help="With --url: Scanova's site id.")
-@click.option("--origin", default="", help="With --url: an allowed origin, with scheme.")
-@click.option("--key", default="", help="With --url: API key for Zenovay.")
-@click.option("--tracking-code", default="", help="With --url: Zenovay's tracking code.")
-@click.option("--app-id", default="", help="With --url: Croct's application id.")
+@_of_a_url
 def main(
     names: tuple[str, ...],
     *,
@@ -141,7 +175,7 @@ def main(
     is_profiled: bool,
     is_kept: bool,
     url: str,
-    **account: str,
+    **of_the_url: Any,
 ) -> None:
     """Parse the command line, measure, print, remember."""
     options = Options(
@@ -158,11 +192,9 @@ def main(
         options = quick(options)
     if history.file_system(directory) == "tmpfs":
         click.echo(f"{directory} is in memory: nothing is really synced there", err=True)
+    to = _maybe_target(url, of_the_url)
     try:
-        if url:
-            figures = _measure_remote(names, url, _account(url, **account), options)
-        else:
-            figures = _measure(names, options)
+        figures = _measure_remote(names, to, options) if to else _measure(names, options)
     except (LoadFailed, NotReady) as error:
         raise click.ClickException(str(error)) from error
     run = history.describe(options, figures)

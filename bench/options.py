@@ -18,7 +18,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     rounds: int = 5
     connections: int = 64
     processes: int = 1
-    duplicates: float = 0.0
+    # Requests that repeat an earlier one, as a share: retries after answers that were lost.
+    duplicates: float = 0.006
     seed: int = 1
     flush_rows: int = 300_000
     restart_rows: int = 1_000_000

@@ -9,8 +9,8 @@ from typing import Final
 
 from bench.figures import Figure
 from bench.fleet import LoadFailed, drive, fresh_run
-from bench.generator import SECONDS_MAX, Plan
 from bench.options import Options
+from bench.plan import SECONDS_MAX, Plan
 from bench.target import ADDRESS, Collector
 from bench.throughput import rows_in_parts
 

@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from bench.corpus import Account
+from bench.threads import Threads, threads_of
 
 ADDRESS: Final = "127.0.0.1"
 _ROOT: Final = Path(__file__).resolve().parent.parent
@@ -131,6 +132,12 @@ class _Server:
         finally:
             connection.close()
 
+    def threads(self) -> Threads:
+        """The threads of the group's processes that live."""
+        assert self._process is not None, "it runs"
+        group = self._process.pid
+        return threads_of(pid for pid in _pids() if _group_of(pid) == group)
+
     def __enter__(self) -> Self:
         return self
 
@@ -223,13 +230,13 @@ class Collector(_Server):
 
 
 class Floor(_Server):
-    """The bare handler of `bench.floor`."""
+    """One of the handlers of `bench.bare`, by name."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, name: str = "read") -> None:
         port = free_port()
         self._folder = Path(tempfile.mkdtemp(prefix="collector-bench-", dir=directory))
         super().__init__(
-            [sys.executable, "-m", "bench.floor", str(port)], port, "/", self._folder / "log"
+            [sys.executable, "-m", "bench.bare", name, str(port)], port, "/", self._folder / "log"
         )
 
     def __exit__(

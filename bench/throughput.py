@@ -13,20 +13,20 @@ import msgspec
 from bench.corpus import Account, Traffic
 from bench.figures import Figure, latency_figures, ratio_of_medians
 from bench.fleet import LoadFailed, drive, fresh_run
-from bench.generator import Plan, Report
 from bench.options import Options
+from bench.plan import Plan, Report
 from bench.target import ADDRESS, Collector, Floor
 
 # Short, so that turning rows into Parquet falls into the rounds it belongs to.
-_PUBLISH_INTERVAL_MS: Final = 1_000
-_WARM_UP_S: Final = 0.5
+PUBLISH_INTERVAL_MS: Final = 1_000
+WARM_UP_S: Final = 0.5
 _HALF: Final = 0.5
 _PROTOCOLS: Final = ("scanova", "croct", "zenovay")
 # Enough in flight to keep the collector busy, few enough that memory stays what a user would see.
-_BATCH_CONNECTIONS: Final = {100: 16, 1_000: 4}
+BATCH_CONNECTIONS: Final = {100: 16, 1_000: 4}
 
 
-class _Side:
+class Side:
     """Reports of one server, round by round, and the CPU it used meanwhile."""
 
     def __init__(self) -> None:
@@ -60,6 +60,11 @@ class _Side:
         used_s = sum(report.cpu_s for report in self.reports)
         return used_s / sum(report.window_s for report in self.reports)
 
+    @property
+    def generator_lag_ms(self) -> float:
+        """How late the generator was itself, p99 of the round where it was worst."""
+        return max(report.lag_p99_ms for report in self.reports)
+
     def server_share(self, warm_up_s: float) -> float:
         """CPU the server used, in cores; warm-ups count on both sides of the fraction."""
         return self._cpu_s / sum(report.window_s + warm_up_s for report in self.reports)
@@ -75,15 +80,15 @@ def singles(traffic: Traffic, options: Options) -> list[Figure]:
 
     Raises `LoadFailed` or `NotReady`.
     """
-    collector_side, floor_side, half = _Side(), _Side(), _Side()
+    collector_side, floor_side, half = Side(), Side(), Side()
     with (
-        Collector(options.directory, publish_interval_ms=_PUBLISH_INTERVAL_MS) as collector,
+        Collector(options.directory, publish_interval_ms=PUBLISH_INTERVAL_MS) as collector,
         Floor(options.directory) as floor,
     ):
         collector.start()
         floor.start()
-        plan = _plan(traffic, 1, options.connections, collector, options)
-        bare = _plan(traffic, 1, options.connections, floor, options)
+        plan = plan_for(traffic, 1, options.connections, collector, options)
+        bare = plan_for(traffic, 1, options.connections, floor, options)
         for _ in range(options.rounds):
             collector_side.run(collector, plan, options.processes)
             collector.settle()
@@ -106,8 +111,8 @@ def singles(traffic: Traffic, options: Options) -> list[Figure]:
             "",
             f"of the bare handler, {options.rounds} rounds in turn",
         ),
-        Figure(f"{traffic}_collector_cpu", collector_side.server_share(_WARM_UP_S), "cores"),
-        Figure(f"{traffic}_floor_cpu", floor_side.server_share(_WARM_UP_S), "cores"),
+        Figure(f"{traffic}_collector_cpu", collector_side.server_share(WARM_UP_S), "cores"),
+        Figure(f"{traffic}_floor_cpu", floor_side.server_share(WARM_UP_S), "cores"),
         *_generator(traffic, max(collector_side, floor_side, key=lambda s: s.generator_share)),
         *collector_side.refused(traffic),
     ]
@@ -115,12 +120,12 @@ def singles(traffic: Traffic, options: Options) -> list[Figure]:
 
 def batches(size: int, options: Options) -> list[Figure]:
     """Events per second in Zenovay batches of `size`. Raises `LoadFailed` or `NotReady`."""
-    side = _Side()
+    side = Side()
     name = f"zenovay_{size}"
-    connections = _BATCH_CONNECTIONS[size]
-    with Collector(options.directory, publish_interval_ms=_PUBLISH_INTERVAL_MS) as collector:
+    connections = BATCH_CONNECTIONS[size]
+    with Collector(options.directory, publish_interval_ms=PUBLISH_INTERVAL_MS) as collector:
         collector.start()
-        plan = _plan("zenovay", size, connections, collector, options)
+        plan = plan_for("zenovay", size, connections, collector, options)
         for _ in range(options.rounds):
             side.run(collector, plan, options.processes)
             collector.settle()
@@ -128,38 +133,9 @@ def batches(size: int, options: Options) -> list[Figure]:
     return [
         Figure(f"{name}_events_per_s", side.median, "events/s", f"durable, batches of {size:,}"),
         *latency_figures(f"{name}_ack", side.latencies_us, f"{connections} connections"),
-        Figure(f"{name}_collector_cpu", side.server_share(_WARM_UP_S), "cores"),
+        Figure(f"{name}_collector_cpu", side.server_share(WARM_UP_S), "cores"),
         *_generator(name, side),
         *side.refused(name),
-    ]
-
-
-def remote(
-    traffic: Traffic, size: int, account: Account, port: int, options: Options
-) -> list[Figure]:
-    """The same against a collector that runs already; nothing of it can be checked."""
-    connections = _BATCH_CONNECTIONS.get(size, options.connections)
-    plan = Plan(
-        address=ADDRESS,
-        port=port,
-        traffic=traffic,
-        account=account,
-        run=fresh_run(),
-        size=size,
-        connections=connections,
-        warm_up_s=_WARM_UP_S,
-        seconds=options.seconds,
-        duplicates=options.duplicates,
-        seed=options.seed,
-    )
-    report = drive(plan, options.processes)
-    name = f"{traffic}_{size}"
-    refused = report.rejected + report.failures
-    return [
-        Figure(f"{name}_events_per_s", report.events / report.window_s, "events/s"),
-        *latency_figures(f"{name}_ack", report.latencies_us, f"{connections} connections"),
-        Figure(f"{name}_generator_cpu", report.cpu_share, "cores"),
-        Figure(f"{name}_refused", refused, "events", f"answers by status: {report.statuses}"),
     ]
 
 
@@ -194,14 +170,18 @@ def _counted(collector: Collector, protocol: str, outcome: str) -> int:
     return round(collector.metric("collector_events_total" + labels))
 
 
-def _generator(name: str, side: _Side) -> list[Figure]:
+def _generator(name: str, side: Side) -> list[Figure]:
     note = "near 1 per process it is the bottleneck itself"
-    return [Figure(f"{name}_generator_cpu", side.generator_share, "cores", note)]
+    return [
+        Figure(f"{name}_generator_cpu", side.generator_share, "cores", note),
+        Figure(f"{name}_generator_lag_p99_ms", side.generator_lag_ms, "ms", "1 to 2 is its timer"),
+    ]
 
 
-def _plan(
+def plan_for(
     traffic: Traffic, size: int, connections: int, server: Collector | Floor, options: Options
 ) -> Plan:
+    """One round against `server`: a collector of our own, or a bare handler."""
     account = server.account if isinstance(server, Collector) else Account(host=ADDRESS)
     return Plan(
         address=ADDRESS,
@@ -211,7 +191,7 @@ def _plan(
         run=fresh_run(),
         size=size,
         connections=connections,
-        warm_up_s=_WARM_UP_S,
+        warm_up_s=WARM_UP_S,
         seconds=options.round_s,
         duplicates=options.duplicates,
         seed=options.seed,
