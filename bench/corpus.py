@@ -70,7 +70,10 @@ _SCANOVA: Final[list[tuple[str, dict[str, object]]]] = [
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
-    """Where and as whom requests are sent; `origin` is a browser's, with scheme."""
+    """Where and as whom requests are sent; `origin` is a browser's, with scheme.
+
+    `is_forwarded`: browsers' requests come through a proxy, each with a public address of its own.
+    """
 
     host: str
     origin: str = "http://localhost"
@@ -78,6 +81,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     key: str = "zv_bench" + "0" * 38
     tracking_code: str = "ZV_bench"
     app_id: str = "0d3f5b1e-7c1a-4f52-9a36-2f6f4f0a9c11"
+    is_forwarded: bool = False
 
 
 def templates(traffic: Traffic, size: int, account: Account, seed: int) -> list[Template]:
@@ -102,6 +106,7 @@ def _template(path: str, headers: list[tuple[str, str]], body: object, events: i
 def _browser_headers(rng: random.Random, account: Account, agent: str) -> list[tuple[str, str]]:
     language = rng.choice(LANGUAGES)
     return [
+        *(_forwarded(rng) if account.is_forwarded else ()),
         ("Host", account.host),
         ("Connection", "keep-alive"),
         ("User-Agent", agent),
@@ -115,6 +120,11 @@ def _browser_headers(rng: random.Random, account: Account, agent: str) -> list[t
         ("Accept-Encoding", "gzip, deflate, br, zstd"),
         ("Accept-Language", f"{language},{language[:2]};q=0.9"),
     ]
+
+
+def _forwarded(rng: random.Random) -> list[tuple[str, str]]:
+    """What a proxy adds: the address of a browser, in a network of the size of 65,536."""
+    return [("X-Forwarded-For", f"93.184.{rng.randrange(256)}.{rng.randrange(1, 255)}")]
 
 
 def _scanova(rng: random.Random, account: Account) -> Template:

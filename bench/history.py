@@ -49,6 +49,9 @@ class Run(msgspec.Struct, kw_only=True):
     figures: dict[str, float]
 
 
+_decoder: Final = msgspec.json.Decoder(Run)
+
+
 def describe(options: Options, figures: Sequence[Figure]) -> Run:
     """Put a run into words for the history."""
     settings = {
@@ -75,6 +78,11 @@ def append(run: Run, path: Path = FILE) -> None:
     """Add `run` to the history at `path`."""
     with path.open("ab") as history:
         history.write(msgspec.json.encode(run) + b"\n")
+
+
+def read(path: Path = FILE) -> list[Run]:
+    """All runs of the history at `path`, oldest first. Raises OSError or `msgspec.DecodeError`."""
+    return _decoder.decode_lines(path.read_bytes())
 
 
 def machine(directory: Path) -> Machine:

@@ -13,6 +13,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 import click
+import msgspec
 
 from bench import history
 from bench.corpus import Account, Traffic
@@ -86,7 +87,8 @@ def _account(url: str, **given: str) -> Account:
     if parts.scheme != "http" or parts.hostname not in _LOOPBACK:
         raise click.UsageError("--url must be on this machine: http://127.0.0.1:8000")
     chosen = {name: value for name, value in given.items() if value}
-    return Account(host=f"{parts.hostname}:{parts.port or 80}", **chosen)
+    account = Account(host=f"{parts.hostname}:{parts.port or 80}")
+    return msgspec.structs.replace(account, **chosen)
 
 
 @click.command(

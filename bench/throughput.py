@@ -18,15 +18,15 @@ from bench.options import Options
 from bench.target import ADDRESS, Collector, Floor
 
 # Short, so that turning rows into Parquet falls into the rounds it belongs to.
-_PUBLISH_INTERVAL_MS: Final = 1_000
-_WARM_UP_S: Final = 0.5
+PUBLISH_INTERVAL_MS: Final = 1_000
+WARM_UP_S: Final = 0.5
 _HALF: Final = 0.5
 _PROTOCOLS: Final = ("scanova", "croct", "zenovay")
 # Enough in flight to keep the collector busy, few enough that memory stays what a user would see.
-_BATCH_CONNECTIONS: Final = {100: 16, 1_000: 4}
+BATCH_CONNECTIONS: Final = {100: 16, 1_000: 4}
 
 
-class _Side:
+class Side:
     """Reports of one server, round by round, and the CPU it used meanwhile."""
 
     def __init__(self) -> None:
@@ -75,15 +75,15 @@ def singles(traffic: Traffic, options: Options) -> list[Figure]:
 
     Raises `LoadFailed` or `NotReady`.
     """
-    collector_side, floor_side, half = _Side(), _Side(), _Side()
+    collector_side, floor_side, half = Side(), Side(), Side()
     with (
-        Collector(options.directory, publish_interval_ms=_PUBLISH_INTERVAL_MS) as collector,
+        Collector(options.directory, publish_interval_ms=PUBLISH_INTERVAL_MS) as collector,
         Floor(options.directory) as floor,
     ):
         collector.start()
         floor.start()
-        plan = _plan(traffic, 1, options.connections, collector, options)
-        bare = _plan(traffic, 1, options.connections, floor, options)
+        plan = plan_for(traffic, 1, options.connections, collector, options)
+        bare = plan_for(traffic, 1, options.connections, floor, options)
         for _ in range(options.rounds):
             collector_side.run(collector, plan, options.processes)
             collector.settle()
@@ -106,8 +106,8 @@ def singles(traffic: Traffic, options: Options) -> list[Figure]:
             "",
             f"of the bare handler, {options.rounds} rounds in turn",
         ),
-        Figure(f"{traffic}_collector_cpu", collector_side.server_share(_WARM_UP_S), "cores"),
-        Figure(f"{traffic}_floor_cpu", floor_side.server_share(_WARM_UP_S), "cores"),
+        Figure(f"{traffic}_collector_cpu", collector_side.server_share(WARM_UP_S), "cores"),
+        Figure(f"{traffic}_floor_cpu", floor_side.server_share(WARM_UP_S), "cores"),
         *_generator(traffic, max(collector_side, floor_side, key=lambda s: s.generator_share)),
         *collector_side.refused(traffic),
     ]
@@ -115,12 +115,12 @@ def singles(traffic: Traffic, options: Options) -> list[Figure]:
 
 def batches(size: int, options: Options) -> list[Figure]:
     """Events per second in Zenovay batches of `size`. Raises `LoadFailed` or `NotReady`."""
-    side = _Side()
+    side = Side()
     name = f"zenovay_{size}"
-    connections = _BATCH_CONNECTIONS[size]
-    with Collector(options.directory, publish_interval_ms=_PUBLISH_INTERVAL_MS) as collector:
+    connections = BATCH_CONNECTIONS[size]
+    with Collector(options.directory, publish_interval_ms=PUBLISH_INTERVAL_MS) as collector:
         collector.start()
-        plan = _plan("zenovay", size, connections, collector, options)
+        plan = plan_for("zenovay", size, connections, collector, options)
         for _ in range(options.rounds):
             side.run(collector, plan, options.processes)
             collector.settle()
@@ -128,7 +128,7 @@ def batches(size: int, options: Options) -> list[Figure]:
     return [
         Figure(f"{name}_events_per_s", side.median, "events/s", f"durable, batches of {size:,}"),
         *latency_figures(f"{name}_ack", side.latencies_us, f"{connections} connections"),
-        Figure(f"{name}_collector_cpu", side.server_share(_WARM_UP_S), "cores"),
+        Figure(f"{name}_collector_cpu", side.server_share(WARM_UP_S), "cores"),
         *_generator(name, side),
         *side.refused(name),
     ]
@@ -138,7 +138,7 @@ def remote(
     traffic: Traffic, size: int, account: Account, port: int, options: Options
 ) -> list[Figure]:
     """The same against a collector that runs already; nothing of it can be checked."""
-    connections = _BATCH_CONNECTIONS.get(size, options.connections)
+    connections = BATCH_CONNECTIONS.get(size, options.connections)
     plan = Plan(
         address=ADDRESS,
         port=port,
@@ -147,7 +147,7 @@ def remote(
         run=fresh_run(),
         size=size,
         connections=connections,
-        warm_up_s=_WARM_UP_S,
+        warm_up_s=WARM_UP_S,
         seconds=options.seconds,
         duplicates=options.duplicates,
         seed=options.seed,
@@ -163,9 +163,20 @@ def remote(
     ]
 
 
-def check_stored(collector: Collector, reports: list[Report]) -> None:
-    """Raise `LoadFailed` unless what was acknowledged was counted, and lies in Parquet."""
+def check_stored(collector: Collector, reports: list[Report], before: int = 0) -> None:
+    """Raise `LoadFailed` unless what was acknowledged was counted, and lies in Parquet.
+
+    `before`: rows that were there before, or are of other sites.
+    """
     collector.settle()
+    expected = check_counted(collector, reports)
+    stored = rows_in_parts(collector) - before
+    if stored != expected:
+        raise LoadFailed(f"{expected} rows expected, {stored} found in Parquet")
+
+
+def check_counted(collector: Collector, reports: list[Report]) -> int:
+    """Raise `LoadFailed` unless what was acknowledged was counted; returns how many rows it is."""
     acknowledged = sum(report.accepted + report.duplicate for report in reports)
     accepted = sum(_counted(collector, protocol, "accepted") for protocol in _PROTOCOLS)
     duplicate = sum(_counted(collector, protocol, "duplicate") for protocol in _PROTOCOLS)
@@ -173,10 +184,7 @@ def check_stored(collector: Collector, reports: list[Report]) -> None:
     if accepted + duplicate < acknowledged:
         raise LoadFailed(f"{acknowledged} acknowledged, {accepted + duplicate} counted")
     # Only Scanova's repeats are stored again.
-    expected = accepted + _counted(collector, "scanova", "duplicate")
-    stored = rows_in_parts(collector)
-    if stored != expected:
-        raise LoadFailed(f"{expected} rows expected, {stored} found in Parquet")
+    return accepted + _counted(collector, "scanova", "duplicate")
 
 
 def rows_in_parts(collector: Collector) -> int:
@@ -194,14 +202,15 @@ def _counted(collector: Collector, protocol: str, outcome: str) -> int:
     return round(collector.metric("collector_events_total" + labels))
 
 
-def _generator(name: str, side: _Side) -> list[Figure]:
+def _generator(name: str, side: Side) -> list[Figure]:
     note = "near 1 per process it is the bottleneck itself"
     return [Figure(f"{name}_generator_cpu", side.generator_share, "cores", note)]
 
 
-def _plan(
+def plan_for(
     traffic: Traffic, size: int, connections: int, server: Collector | Floor, options: Options
 ) -> Plan:
+    """A closed loop of one round against `server`."""
     account = server.account if isinstance(server, Collector) else Account(host=ADDRESS)
     return Plan(
         address=ADDRESS,
@@ -211,7 +220,7 @@ def _plan(
         run=fresh_run(),
         size=size,
         connections=connections,
-        warm_up_s=_WARM_UP_S,
+        warm_up_s=WARM_UP_S,
         seconds=options.round_s,
         duplicates=options.duplicates,
         seed=options.seed,
