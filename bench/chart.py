@@ -42,7 +42,7 @@ _STYLE: Final = """\
 text { font-family: system-ui, sans-serif; font-size: 12px; }
 .title { font-size: 13px; font-weight: 600; } .head { font-size: 18px; }
 .axis { stroke-width: 1; } .target { stroke-width: 1; stroke-dasharray: 4 3; }
-.series { fill: none; stroke-width: 1.5; } .range { stroke-width: 4; opacity: 0.25; }
+.series { fill: none; stroke-width: 1.5; } .range { stroke-width: 4; opacity: 0.4; }
 .dot { stroke-width: 1.5; } .end { text-anchor: end; }"""
 
 
@@ -128,7 +128,7 @@ def _multiple(goal: Goal, runs: Sequence[Run], panel: _Panel) -> list[str]:
         _text(panel.left, panel.top - 26, "title", goal.text),
         _line("axis", (panel.left, panel.bottom), (panel.right, panel.bottom)),
         _line("target", (panel.left, target_y), (panel.right, target_y)),
-        _text(panel.right, target_y - 4, "bound end", goal.target),
+        _text(panel.right, panel.top - 9, "bound end", goal.target),
     ]
     points = _points(goal, runs, panel)
     lines += [_line("range", (one.x, one.low), (one.x, one.high)) for one in points]
@@ -149,9 +149,10 @@ def _words(goal: Goal, runs: Sequence[Run], panel: _Panel) -> list[str]:
         return [_text(panel.left, panel.top - 9, "small", "not measured yet")]
     value = measured[-1].figures[goal.name]
     kind, verdict = ("met", "met") if goal.is_met(value) else ("missed", "not met")
+    last_value = f"{shown(value)} {goal.unit}".rstrip()
     first, last = (runs[index].date[:10] for index in (0, -1))
     lines = [
-        _text(panel.left, panel.top - 9, kind, f"{shown(value)} {goal.unit}, {verdict}"),
+        _text(panel.left, panel.top - 9, kind, f"{last_value}, {verdict}"),
         _text(panel.left, panel.bottom + 15, "small", first),
     ]
     if first != last:
@@ -180,7 +181,7 @@ def _points(goal: Goal, runs: Sequence[Run], panel: _Panel) -> list[_Point]:
 
 
 def _text(x: float, y: float, kind: str, words: str) -> str:
-    return f'<text class="{kind}" x="{_n(x)}" y="{_n(y)}">{escape(words.strip())}</text>'
+    return f'<text class="{kind}" x="{_n(x)}" y="{_n(y)}">{escape(words)}</text>'
 
 
 def _line(kind: str, start: tuple[float, float], end: tuple[float, float]) -> str:

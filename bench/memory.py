@@ -5,6 +5,7 @@ the most requests, and batches of 1,000, which bring the most rows. The keys of 
 of what is measured: about 2 bytes for each event.
 """
 
+import statistics
 import time
 from collections.abc import Sequence
 from typing import Final
@@ -37,13 +38,16 @@ def memory(options: Options) -> list[Figure]:
         began_s = time.perf_counter()
         while (left_s := options.minutes * 60 - (time.perf_counter() - began_s)) > 1:
             reports += _loaded(collector, min(left_s, SECONDS_MAX), options, began_s, samples)
+        peak_mb = collector.resident_mb("VmHWM")
         collector.settle(_SETTLE_S)
         check_stored(collector, reports)
         keys = collector.metric("collector_keys")
     events = sum(report.accepted for report in reports)
     return [
-        Figure("memory_resident_max_mb", max(mb for _, mb in samples), "MB", f"{events:,} events"),
-        Figure("memory_slope_mb_per_min", growth(samples), "MB/min", f"{keys:,.0f} keys at last"),
+        Figure("memory_resident_max_mb", peak_mb, "MB", "the most there ever were"),
+        Figure("memory_slope_mb_per_min", growth(samples), "MB/min"),
+        Figure("memory_median_mb", statistics.median(mb for _, mb in samples), "MB"),
+        Figure("memory_keys", keys, "keys", "held at the end, about 2 bytes each"),
         Figure("memory_minutes", options.minutes, "min"),
         Figure("memory_events", events, "events"),
     ]

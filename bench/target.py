@@ -27,7 +27,6 @@ _READY_S: Final = 120.0
 _STOP_S: Final = 60.0
 _POLL_S: Final = 0.01
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
-_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
 
 class NotReady(Exception):
@@ -85,11 +84,14 @@ class _Server:
         group = self._process.pid
         return sum(_cpu_s(pid) for pid in _pids() if _group_of(pid) == group)
 
-    def resident_mb(self) -> float:
-        """Memory (10^6 bytes) of the largest process of the group: the worker."""
+    def resident_mb(self, field: str = "VmRSS") -> float:
+        """Memory (10^6 bytes) of the largest process of the group, which is the worker.
+
+        "VmHWM": the most that it ever was.
+        """
         assert self._process is not None, "it runs"
         group = self._process.pid
-        return max(_resident_mb(pid) for pid in _pids() if _group_of(pid) == group)
+        return max(_status_mb(pid, field) for pid in _pids() if _group_of(pid) == group)
 
     def get(self, path: str) -> tuple[int, bytes]:
         """Status and body of a GET. Raises OSError or `http.client.HTTPException`."""
@@ -259,9 +261,14 @@ def _group_of(pid: int) -> int:
     return int(fields[2]) if fields else -1
 
 
-def _resident_mb(pid: int) -> float:
-    fields = _stat(pid)
-    return int(fields[21]) * _PAGE_BYTES / 1e6 if fields else 0.0
+def _status_mb(pid: int, field: str) -> float:
+    """A size that /proc/PID/status tells of, 0 when the process is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0.0
+    found = next((line for line in lines if line.startswith(f"{field}:")), "x: 0 kB")
+    return int(found.split()[1]) * 1024 / 1e6
 
 
 def _cpu_s(pid: int) -> float:
