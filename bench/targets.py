@@ -29,7 +29,6 @@ from bench.options import Options
 from bench.restart import cold_starts, restart
 from bench.target import NotReady
 
-PICTURE: Final = history.FILE.with_suffix(".svg")
 # What is to be joined is looked at every ten seconds: each round must have one such look.
 _JOINING_ROUND_S: Final = 10.5
 _QUICK_ROUND_S: Final = 1.0
@@ -171,7 +170,7 @@ def main(
     click.echo(told(wanted, figures, run))
     if is_kept and figures:
         history.append(run)
-        PICTURE.write_text(chart.svg(history.read()), encoding="utf-8")
+        history.PICTURE.write_text(chart.svg(history.read()), encoding="utf-8")
     if failures:
         raise click.ClickException("\n".join(failures))
 

@@ -288,7 +288,7 @@ def _measured(
     for name, one in targets.MEASURES.items():
         changed = msgspec.structs.replace(one, measured=fake(name))
         monkeypatch.setitem(targets.MEASURES, name, changed)
-    monkeypatch.setattr(targets, "PICTURE", tmp_path / "history.svg")
+    monkeypatch.setattr(history, "PICTURE", tmp_path / "history.svg")
     append, read = history.append, history.read
     kept = tmp_path / "history.ndjson"
     monkeypatch.setattr(history, "append", lambda run: append(run, kept))
