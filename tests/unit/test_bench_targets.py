@@ -182,6 +182,16 @@ def test_the_picture_tells_rough_runs_and_other_machines() -> None:
     assert "2026-01-04" in words
 
 
+def test_a_dot_stands_where_its_value_is() -> None:
+    """On the line of the target when it is just that, above it when it is more."""
+    group = _drawn([_run("2026-01-01", {"a": value}) for value in (0.0, 0.75, 1.5)], [FLOOR])["a"]
+    none, bound, twice = (float(one.attrib["cy"]) for one in group if "cy" in one.attrib)
+    lines = {one.attrib["class"]: float(one.attrib["y1"]) for one in group if "y1" in one.attrib}
+    axis, target = lines["axis"], lines["target"]
+    assert (none, bound) == (axis, target)
+    assert twice == pytest.approx(2 * target - axis, abs=0.2)
+
+
 def test_words_of_a_picture_are_escaped() -> None:
     """What XML means something by can stand in a title."""
     assert list(_drawn([], [Goal("x", "m", '<a & "b">', 1)])) == ["x"]
@@ -248,6 +258,7 @@ def test_quarters_cover_the_window(now_us: int) -> None:
     assert (spans[0][0], spans[-1][1]) == (now_us - WINDOW_US, now_us)
     assert [end for _, end in spans[:-1]] == [start for start, _ in spans[1:]]
     quarter_us = WINDOW_US // 4
+    assert [end % quarter_us for _, end in spans[:-1]] == [0] * (len(spans) - 1)
     assert len({start // quarter_us for start, _ in spans}) == len(spans)
 
 
