@@ -346,6 +346,14 @@ def test_chosen_measures_alone_are_measured(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_cold_start_is_told_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The single start that comes before a kill does not take the place of the rounds' median."""
+    once = [Figure("restart_ready_s", 2.0, "s"), Figure("start_empty_s", 9.0, "s")]
+    monkeypatch.setattr(targets, "restart", lambda _options, _kills: once)
+    found = targets.MEASURES["restart"].measured(Options(directory=tmp_path))
+    assert [figure.name for figure in found] == ["restart_ready_s"]
+
+
 @pytest.mark.end_to_end
 def test_a_table_of_moments_from_real_collectors(tmp_path: Path) -> None:
     """The command measures, tells each target's figure, and leaves nothing behind."""
