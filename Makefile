@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help run test check bench lock clean
+.PHONY: help run test check bench bench-quick lock clean
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
@@ -29,8 +29,11 @@ check: .venv/dev.stamp ## formatting, lint, strict types, house rules
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_house.py tests/test_docs.py
 
-bench: .venv/dev.stamp ## measure on this machine: python -m bench.load --help says what
-	$(BIN)/python -m bench.load
+bench: .venv/dev.stamp ## measure every target on this machine, about half an hour
+	$(BIN)/python -m bench.targets
+
+bench-quick: .venv/dev.stamp ## the same within two minutes: rough, and without what takes long
+	$(BIN)/python -m bench.targets --quick
 
 lock: ## resolve the dependencies anew (needs uv)
 	uv pip compile --universal --generate-hashes --no-header -q -p 3.11 pyproject.toml -o requirements.lock

@@ -8,12 +8,16 @@ import msgspec
 
 
 class Figure(msgspec.Struct, frozen=True):
-    """One measured number. `name` is its key in the history and never changes its meaning."""
+    """One measured number. `name` is its key in the history and never changes its meaning.
+
+    `rounds`: what the single rounds gave, where there were several.
+    """
 
     name: str
     value: float
     unit: str
     note: str = ""
+    rounds: tuple[float, ...] = ()
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
@@ -41,6 +45,36 @@ def ratio_of_medians(measured: Sequence[float], floor: Sequence[float]) -> float
     if below <= 0:
         raise ValueError("the floor measured nothing")
     return statistics.median(measured) / below
+
+
+def median_figure(name: str, rounds: Sequence[float], unit: str, note: str = "") -> Figure:
+    """The middle one of several rounds. Raises ValueError when there is none."""
+    if not rounds:
+        raise ValueError(f"{name}: no round was measured")
+    return Figure(name, statistics.median(rounds), unit, note, tuple(rounds))
+
+
+def ratio_figure(
+    name: str, measured: Sequence[float], floor: Sequence[float], note: str = ""
+) -> Figure:
+    """Ratio of medians; its rounds are those of `measured` over those of `floor` in their order.
+
+    Raises ValueError when there is nothing to divide by.
+    """
+    ratio = ratio_of_medians(measured, floor)
+    pairs = zip(measured, floor, strict=True)
+    return Figure(name, ratio, "", note, tuple(a / b for a, b in pairs if b > 0))
+
+
+def slope(points: Sequence[tuple[float, float]]) -> float:
+    """How much the second number grows per unit of the first, by least squares.
+
+    Raises ValueError for fewer than two points, or points that differ in nothing.
+    """
+    try:
+        return statistics.linear_regression(*zip(*points, strict=True)).slope
+    except (statistics.StatisticsError, TypeError) as error:
+        raise ValueError("a slope needs points apart") from error
 
 
 def latency_figures(name: str, latencies_us: Sequence[int], note: str = "") -> list[Figure]:

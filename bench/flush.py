@@ -5,7 +5,6 @@ out by flushing a small segment first.
 """
 
 import shutil
-import statistics
 import tempfile
 import time
 from datetime import UTC, datetime
@@ -14,7 +13,7 @@ from typing import Final
 
 import duckdb
 
-from bench.figures import Figure
+from bench.figures import Figure, median_figure
 from bench.fleet import LoadFailed
 from bench.options import Options
 from bench.rows import encoded_groups
@@ -27,14 +26,14 @@ _REPEATS: Final = 3
 _FIRST_ROWS: Final = 1_000
 
 
-def flush(options: Options) -> list[Figure]:
-    """Rows per second of a flush, the middle one of three. Raises `LoadFailed`."""
+def flush(options: Options, repeats: int = _REPEATS) -> list[Figure]:
+    """Rows per second of a flush, the middle one of `repeats`. Raises `LoadFailed`."""
     directory = Path(tempfile.mkdtemp(prefix="collector-bench-", dir=options.directory))
     files = Files()
     try:
         for name in layout.FOLDERS:
             files.make_folder(directory / name)
-        segments = [_segment(directory, number, options) for number in range(1, _REPEATS + 2)]
+        segments = [_segment(directory, number, options) for number in range(1, repeats + 2)]
         flusher = Flusher(DateFolders(directory, files, time.monotonic), files)
         flusher.flush(segments[0])
         seconds = []
@@ -47,12 +46,11 @@ def flush(options: Options) -> list[Figure]:
         parquet = sum(path.stat().st_size for path in directory.glob("events/*/*.parquet"))
     finally:
         shutil.rmtree(directory, ignore_errors=True)
-    middle_s = statistics.median(seconds)
     log = segments[-1].bytes
     return [
-        Figure(
+        median_figure(
             "flush_rows_per_s",
-            options.flush_rows / middle_s,
+            [options.flush_rows / spent_s for spent_s in seconds],
             "rows/s",
             f"segment of {options.flush_rows:,} rows, synced and published",
         ),

@@ -16,12 +16,13 @@ from typing import Final
 import duckdb
 import msgspec
 
-from bench.figures import Figure, latency_figures
+from bench.figures import Figure, latency_figures, median_figure, percentile
 from bench.fleet import Fleet, LoadFailed, fresh_run
-from bench.generator import Plan
+from bench.generator import Plan, Report
 from bench.options import Options
 from bench.target import ADDRESS, Collector
 from bench.template import Ids
+from bench.throughput import check_stored
 from storage import Files
 from storage.query import Lake
 
@@ -32,7 +33,12 @@ _LOOK_PAUSE_S: Final = 0.02
 _PUBLISH_INTERVAL_MS: Final = 5_000
 _LAST_LOOK_S: Final = 30.0
 _COMMANDS: Final = 5
+_COMMANDS_S: Final = 15.0
 _CONNECTIONS: Final = 16
+# What the target of freshness is told of.
+_LOAD_PER_S: Final = 5_000
+_LOAD_BATCH: Final = 100
+_KEPT_UP: Final = 0.95
 
 Look = Callable[[], set[str]]
 
@@ -46,9 +52,11 @@ def freshness(options: Options) -> list[Figure]:
         collector.start()
         # Long enough for the files of two intervals, however short the other measurements are.
         seconds = max(options.seconds, 1.3 * _PUBLISH_INTERVAL_MS / 1000)
-        glob = _watched(collector, _glob_look(collector), seconds, options)
-        session = _watched(collector, _session_look(collector), seconds / 2, options)
-        command = _commanded(collector, options)
+        load = _load(collector, seconds, options)
+        glob, _ = _watched(collector, _glob_look(collector), load)
+        load = _load(collector, seconds / 2, options)
+        session, _ = _watched(collector, _session_look(collector), load)
+        command = _commanded(collector, _load(collector, _COMMANDS_S, options))
     rate = f"at {options.freshness_rate:,} events/s"
     return [
         *latency_figures("fresh_glob", glob, f"plain DuckDB glob, {rate}"),
@@ -57,17 +65,55 @@ def freshness(options: Options) -> list[Figure]:
     ]
 
 
-def _watched(collector: Collector, look: Look, seconds: float, options: Options) -> list[int]:
-    """Delays in microseconds of the markers sent during `seconds`."""
-    fleet = Fleet(_load(collector, seconds, options))
+def fresh_at_load(options: Options) -> list[Figure]:
+    """p99 until visible at 5,000 other events per second, the middle one of the rounds.
+
+    Glob and session in rounds of their own, then the command. The load is batches of 100, so that
+    a slow machine keeps it up, too. Raises as `freshness` does, and when it did not after all.
+    """
+    options = msgspec.structs.replace(options, freshness_rate=_LOAD_PER_S)
+    # The files of an interval appear at once: a round of the glob takes longer than one.
+    looks = {"glob": (_glob_look, 1.3), "session": (_session_look, 0.7)}
+    figures: list[Figure] = []
+    reports: list[Report] = []
+    with Collector(options.directory, publish_interval_ms=_PUBLISH_INTERVAL_MS) as collector:
+        collector.start()
+        for name, (look, intervals) in looks.items():
+            seconds = intervals * _PUBLISH_INTERVAL_MS / 1_000
+            p99s_ms = []
+            for _ in range(options.rounds):
+                plan = _load(collector, seconds, options, _LOAD_BATCH)
+                delays_us, report = _watched(collector, look(collector), plan)
+                p99s_ms.append(percentile(sorted(delays_us), 0.99) / 1_000)
+                reports.append(report)
+            figures.append(median_figure(f"fresh_5k_{name}_p99_ms", p99s_ms, "ms"))
+        plan = _load(collector, _COMMANDS_S, options, _LOAD_BATCH)
+        command = _commanded(collector, plan)
+        check_stored(collector, reports)
+    load = median_figure(
+        "fresh_5k_load_per_s",
+        [report.events / report.window_s for report in reports],
+        "events/s",
+        f"batches of {_LOAD_BATCH}, beside {_MARKERS_PER_S} events/s that are looked for",
+    )
+    if load.value < _LOAD_PER_S * _KEPT_UP:
+        raise LoadFailed(f"only {load.value:,.0f} of {_LOAD_PER_S:,} events/s were taken")
+    note = "`collector query` typed anew, its start included"
+    return [*figures, *latency_figures("fresh_5k_command", command, note), load]
+
+
+def _watched(collector: Collector, look: Look, plan: Plan) -> tuple[list[int], Report]:
+    """Delays in microseconds of the markers sent during `plan`, and what came of that load."""
+    fleet = Fleet(plan)
     try:
         reader = _Reader(look)
-        acknowledged = _send_markers(collector, seconds)
-        fleet.wait()
+        acknowledged = _send_markers(collector, plan.seconds)
+        report = fleet.wait()
         seen = reader.finish(set(acknowledged))
     finally:
         fleet.stop()
-    return [round((seen[marker] - acked_s) * 1e6) for marker, acked_s in acknowledged.items()]
+    delays = [round((seen[marker] - acked_s) * 1e6) for marker, acked_s in acknowledged.items()]
+    return delays, report
 
 
 class _Reader:
@@ -138,9 +184,9 @@ def _session_look(collector: Collector) -> Look:
     return look
 
 
-def _commanded(collector: Collector, options: Options) -> list[int]:
+def _commanded(collector: Collector, plan: Plan) -> list[int]:
     """Delays of markers that are asked for by the command as soon as they are acknowledged."""
-    fleet = Fleet(_load(collector, min(30.0, 3.0 * _COMMANDS), options))
+    fleet = Fleet(plan)
     delays = []
     try:
         for _ in range(_COMMANDS):
@@ -202,16 +248,18 @@ def _send_markers(collector: Collector, seconds: float) -> dict[str, float]:
     return acknowledged
 
 
-def _load(collector: Collector, seconds: float, options: Options) -> Plan:
+def _load(collector: Collector, seconds: float, options: Options, size: int = 1) -> Plan:
+    """So many events per second, one per request, or `size` as a back end sends them."""
     return Plan(
         address=ADDRESS,
         port=collector.port,
-        traffic="scanova",
+        traffic="scanova" if size == 1 else "zenovay",
         account=collector.account,
         run=fresh_run(),
+        size=size,
         connections=_CONNECTIONS,
         warm_up_s=0.5,
         seconds=seconds,
-        rate=options.freshness_rate,
+        rate=options.freshness_rate / size,
         seed=options.seed,
     )

@@ -21,6 +21,8 @@ from bench.figures import Figure
 from bench.options import Options
 
 FILE: Final = Path(__file__).resolve().parent / "history.ndjson"
+# Drawn from it by `bench.targets`.
+PICTURE: Final = FILE.with_suffix(".svg")
 _PACKAGES: Final = ("granian", "msgspec", "duckdb", "xxhash", "uvloop")
 _SYNC_BYTES: Final = 30_000
 _SYNCS: Final = 100
@@ -49,6 +51,9 @@ class Run(msgspec.Struct, kw_only=True):
     figures: dict[str, float]
 
 
+_decoder: Final = msgspec.json.Decoder(Run)
+
+
 def describe(options: Options, figures: Sequence[Figure]) -> Run:
     """Put a run into words for the history."""
     settings = {
@@ -75,6 +80,11 @@ def append(run: Run, path: Path = FILE) -> None:
     """Add `run` to the history at `path`."""
     with path.open("ab") as history:
         history.write(msgspec.json.encode(run) + b"\n")
+
+
+def read(path: Path = FILE) -> list[Run]:
+    """All runs of the history at `path`, oldest first. Raises OSError or `msgspec.DecodeError`."""
+    return _decoder.decode_lines(path.read_bytes())
 
 
 def machine(directory: Path) -> Machine:
@@ -130,8 +140,9 @@ def _commit() -> tuple[str, bool]:
     """The commit checked out, and whether nothing was changed since; "" outside a repository."""
     try:
         commit = _git("rev-parse", "HEAD")
-        # This file changes by the very run it describes.
-        changed = _git("--no-optional-locks", "status", "--porcelain", "--", ":/", f":!{FILE.name}")
+        # These files change by the very run that is described.
+        ours = (f":!{FILE.name}", f":!{PICTURE.name}")
+        changed = _git("--no-optional-locks", "status", "--porcelain", "--", ":/", *ours)
     except (OSError, subprocess.CalledProcessError):
         return "", False
     return commit, not changed

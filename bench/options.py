@@ -10,7 +10,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
     `seconds` is the time measured per side and measurement, split into `rounds`. `connections` are
     for singles; batches use fewer, because each carries up to 1,000 events. `directory` is where
-    data directories are made: its file system is part of what is measured.
+    data directories are made: its file system is part of what is measured. `minutes` is how long
+    memory is watched; a grown collector has so many keys of 24 hours, parts and sites.
     """
 
     directory: Path
@@ -24,6 +25,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     flush_rows: int = 300_000
     restart_rows: int = 1_000_000
     freshness_rate: int = 1_000
+    minutes: float = 10.0
+    grown_keys: int = 100_000_000
+    grown_parts: int = 1_000
+    grown_sites: int = 200
     is_profiled: bool = False
 
     @property

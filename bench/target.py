@@ -4,7 +4,6 @@ Each is a session of its own on loopback and a free port, so that it can be kill
 it. Owns processes and their data directory; sends no events.
 """
 
-import hashlib
 import http.client
 import os
 import shutil
@@ -18,7 +17,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from bench import setups
 from bench.corpus import Account
+from bench.setups import Setup
 from bench.threads import Threads, threads_of
 
 ADDRESS: Final = "127.0.0.1"
@@ -27,44 +28,6 @@ _READY_S: Final = 120.0
 _STOP_S: Final = 60.0
 _POLL_S: Final = 0.01
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
-
-_CONFIG: Final = """\
-[server]
-host = "127.0.0.1"
-port = {port}
-log_level = "warning"
-
-[storage]
-directory = "data"
-publish_interval_ms = {publish_interval_ms}
-segment_bytes_max = {segment_bytes_max}
-
-[limits]
-browser_requests_per_minute = 0
-server_requests_per_minute = 0
-croct_requests_per_minute = 0
-failed_auth_per_minute = 0
-
-[tiers.unlimited]
-requests_per_minute = 0
-requests_per_month = 0
-
-[[sites]]
-id = "{site}"
-team = "bench"
-allowed_domains = ["localhost"]
-goals = ["signup"]
-tracking_code = "{tracking_code}"
-croct_app_id = "{app_id}"
-
-[[keys]]
-name = "bench"
-sha256 = "{sha256}"
-team = "bench"
-site = "{site}"
-scope = "site_access"
-tier = "unlimited"
-"""
 
 
 class NotReady(Exception):
@@ -121,6 +84,15 @@ class _Server:
         assert self._process is not None, "it runs"
         group = self._process.pid
         return sum(_cpu_s(pid) for pid in _pids() if _group_of(pid) == group)
+
+    def resident_mb(self, field: str = "VmRSS") -> float:
+        """Memory (10^6 bytes) of the largest process of the group, which is the worker.
+
+        "VmHWM": the most that it ever was.
+        """
+        assert self._process is not None, "it runs"
+        group = self._process.pid
+        return max(_status_mb(pid, field) for pid in _pids() if _group_of(pid) == group)
 
     def get(self, path: str) -> tuple[int, bytes]:
         """Status and body of a GET. Raises OSError or `http.client.HTTPException`."""
@@ -198,13 +170,13 @@ class Collector(_Server):
 
     def configure(self, publish_interval_ms: int, segment_bytes_max: int) -> None:
         """Write the configuration; it counts from the next start."""
-        text = config_text(
-            self.account,
-            port=self.port,
-            publish_interval_ms=publish_interval_ms,
-            segment_bytes_max=segment_bytes_max,
+        self.use(
+            Setup(publish_interval_ms=publish_interval_ms, segment_bytes_max=segment_bytes_max)
         )
-        self.config.write_text(text)
+
+    def use(self, setup: Setup) -> None:
+        """Write a configuration that may differ in more; it counts from the next start."""
+        self.config.write_text(setups.text(self.account, self.port, setup))
 
     def metric(self, name: str) -> float:
         """Sum of a metric over all label sets that `name` begins."""
@@ -253,15 +225,8 @@ def config_text(
     account: Account, *, port: int, publish_interval_ms: int, segment_bytes_max: int
 ) -> str:
     """A configuration in TOML that lets `account` in, without any limit."""
-    return _CONFIG.format(
-        port=port,
-        publish_interval_ms=publish_interval_ms,
-        segment_bytes_max=segment_bytes_max,
-        site=account.site,
-        tracking_code=account.tracking_code,
-        app_id=account.app_id,
-        sha256=hashlib.sha256(account.key.encode()).hexdigest(),
-    )
+    setup = Setup(publish_interval_ms=publish_interval_ms, segment_bytes_max=segment_bytes_max)
+    return setups.text(account, port, setup)
 
 
 def free_port() -> int:
@@ -301,6 +266,16 @@ def _stat(pid: int) -> list[str]:
 def _group_of(pid: int) -> int:
     fields = _stat(pid)
     return int(fields[2]) if fields else -1
+
+
+def _status_mb(pid: int, field: str) -> float:
+    """A size that /proc/PID/status tells of, 0 when the process is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0.0
+    found = next((line for line in lines if line.startswith(f"{field}:")), "x: 0 kB")
+    return int(found.split()[1]) * 1024 / 1e6
 
 
 def _cpu_s(pid: int) -> float:

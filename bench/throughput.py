@@ -139,9 +139,20 @@ def batches(size: int, options: Options) -> list[Figure]:
     ]
 
 
-def check_stored(collector: Collector, reports: list[Report]) -> None:
-    """Raise `LoadFailed` unless what was acknowledged was counted, and lies in Parquet."""
+def check_stored(collector: Collector, reports: list[Report], before: int = 0) -> None:
+    """Raise `LoadFailed` unless what was acknowledged was counted, and lies in Parquet.
+
+    `before`: rows that were there before, or are of other sites.
+    """
     collector.settle()
+    expected = check_counted(collector, reports)
+    stored = rows_in_parts(collector) - before
+    if stored != expected:
+        raise LoadFailed(f"{expected} rows expected, {stored} found in Parquet")
+
+
+def check_counted(collector: Collector, reports: list[Report]) -> int:
+    """Raise `LoadFailed` unless what was acknowledged was counted; returns how many rows it is."""
     acknowledged = sum(report.accepted + report.duplicate for report in reports)
     accepted = sum(_counted(collector, protocol, "accepted") for protocol in _PROTOCOLS)
     duplicate = sum(_counted(collector, protocol, "duplicate") for protocol in _PROTOCOLS)
@@ -149,10 +160,7 @@ def check_stored(collector: Collector, reports: list[Report]) -> None:
     if accepted + duplicate < acknowledged:
         raise LoadFailed(f"{acknowledged} acknowledged, {accepted + duplicate} counted")
     # Only Scanova's repeats are stored again.
-    expected = accepted + _counted(collector, "scanova", "duplicate")
-    stored = rows_in_parts(collector)
-    if stored != expected:
-        raise LoadFailed(f"{expected} rows expected, {stored} found in Parquet")
+    return accepted + _counted(collector, "scanova", "duplicate")
 
 
 def rows_in_parts(collector: Collector) -> int:

@@ -69,7 +69,7 @@ class AsgiBody:
     async def _whole(self) -> bytes:
         pieces = []
         while not self._is_over:
-            pieces.append(await self._piece())  # noqa: PERF401 an asynchronous one would be longer
+            pieces.append(await self._piece())
         return b"".join(pieces)
 
     async def _piece(self) -> bytes:

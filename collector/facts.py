@@ -9,9 +9,9 @@ from typing import Final
 
 from collector.access import Caller
 from collector.adapters.contract import Request
+from collector.agents import NOBODY, Agent
 from collector.config import Site
 from collector.event import Event, Row
-from collector.agents import NOBODY, Agent
 from collector.geo import NOWHERE, Place
 from collector.hints import read as read_hints
 from collector.ids import uuid7

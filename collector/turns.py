@@ -23,7 +23,7 @@ from collector.access import Access, Caller, Refused
 from collector.adapters.contract import Endpoint, Request
 from collector.config import Site
 from collector.dedup import Dedup
-from collector.event import Batch, Event
+from collector.event import Batch
 from collector.facts import Facts
 from collector.flight import Flights
 from collector.normalise import Clock
