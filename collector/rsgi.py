@@ -11,7 +11,7 @@ from collector.edge import Edge, Lifecycle, Scope
 from collector.http import Body
 
 
-class Protocol_(Body, Protocol):
+class Exchange(Body, Protocol):
     """One request: its body, and where the answer goes."""
 
     def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
@@ -30,7 +30,7 @@ class RsgiApp:
         """Called before the first request, while the loop stands still."""
         try:
             self._edge = loop.run_until_complete(self._lifecycle.start())
-        except Exception as error:  # whatever it is, the server must stop
+        except Exception as error:  # noqa: BLE001 whatever it is, the server must stop
             self._on_start_failed(error)
             raise SystemExit(str(error)) from None
 
@@ -39,7 +39,7 @@ class RsgiApp:
         if self._edge is not None:
             loop.run_until_complete(self._lifecycle.stop())
 
-    async def __rsgi__(self, scope: Scope, protocol: Protocol_) -> None:
+    async def __rsgi__(self, scope: Scope, protocol: Exchange) -> None:
         """Serve one request."""
         assert self._edge is not None, "requests come after start-up"
         protocol.response_bytes(*await self._edge.answer(scope, protocol))
