@@ -7,7 +7,7 @@ item is judged alone: nothing that is wrong with it may touch its neighbours.
 
 import re
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
@@ -93,14 +93,6 @@ _TYPES: Final = {
 }
 
 
-class _Group(NamedTuple):
-    """The sound items of one type in a batch: their rows, and the props that are yet to be read."""
-
-    kind: _Type
-    rows: list[Row]
-    raws: list[msgspec.Raw]
-
-
 _NOT_AN_OBJECT: Final = Refusal(INVALID_EVENT_TYPE, "the event is not an object")
 _BAD_TYPE: Final = Refusal(
     INVALID_EVENT_TYPE, "type must be one of pageview, event, identify, goal, purchase"
@@ -123,22 +115,42 @@ _BAD_SESSION: Final = Refusal(
 _NOT_UUID_SESSION: Final = Refusal(INVALID_SESSION_ID, "sessionId must be a UUID for a pageview")
 
 
+# Of a type, the rows of items that are sound as yet, and the props that are still to be read.
+_Group = tuple[_Type, list[Row], list[msgspec.Raw]]
+
+
 def judge(items: Sequence[Item], now_ms: int, sender: Sender) -> list[Event | Refusal]:
     """Turn `items`, received at `now_ms`, into events, or say of each the first thing wrong.
 
-    What is as it nearly always is passes one condition; anything else is looked at with care. Props
-    of one type are read together, because that costs half of reading them one by one.
+    Props of one type are read together, because that costs half of reading them one by one. The
+    items are changed: see `_settle`.
+    """
+    groups: dict[str, _Group] = {name: (kind, [], []) for name, kind in _TYPES.items()}
+    verdicts = _judge_but_props(items, groups, now_ms, sender)
+    for kind, rows, raws in groups.values():
+        refused = kind.reader.fill(rows, raws) if rows else None
+        if refused:
+            _replace(verdicts, refused)
+    return verdicts
+
+
+def _judge_but_props(
+    items: Sequence[Item], groups: dict[str, _Group], now_ms: int, sender: Sender
+) -> list[Event | Refusal]:
+    """Judge each item without its props, and put what is sound into its group.
+
+    What is as it nearly always is passes one condition; anything else is looked at with care.
     """
     earliest, latest = now_ms - TS_TOLERANCE_MS, now_ms + TS_TOLERANCE_MS
     address, user_agent, language = sender.address, sender.user_agent, sender.language
     verdicts: list[Event | Refusal] = []
-    groups = {name: _Group(kind, [], []) for name, kind in _TYPES.items()}
     for item in items:
         name = item.type
-        if name not in groups:
+        group = groups.get(name)
+        if group is None:
             verdicts.append(_BAD_TYPE)
             continue
-        kind, rows, raws = groups[name]
+        kind, rows, raws = group
         ts, key = item.ts, item.idempotency_key
         visitor_id, session_id = item.visitor_id, item.session_id
         if (
@@ -180,23 +192,15 @@ def judge(items: Sequence[Item], now_ms: int, sender: Sender) -> list[Event | Re
         raws.append(item.props)
         identity = None if key is None else key.encode()
         verdicts.append(Event(row=row, identity=identity, client_address=address))
-    for group in groups.values():
-        _read_props(group, verdicts)
     return verdicts
 
 
-def _read_props(group: _Group, verdicts: list[Event | Refusal]) -> None:
-    """Fill the rows of `group` from their props; those of bad ones become refusals."""
-    refused = group.kind.reader.fill(group.rows, group.raws) if group.rows else []
-    if refused:
-        name = group.kind.name
-        places = [
-            place
-            for place, verdict in enumerate(verdicts)
-            if isinstance(verdict, Event) and verdict.row.event_type == name
-        ]
-        for index, refusal in refused:
-            verdicts[places[index]] = refusal
+def _replace(verdicts: list[Event | Refusal], refused: Sequence[tuple[Row, Refusal]]) -> None:
+    """Put refusals where the events of certain rows stand."""
+    refusals = {id(row): refusal for row, refusal in refused}
+    for place, verdict in enumerate(verdicts):
+        if isinstance(verdict, Event) and id(verdict.row) in refusals:
+            verdicts[place] = refusals[id(verdict.row)]
 
 
 def _settle(item: Item, kind: _Type, now_ms: int) -> int | Refusal:
