@@ -7,7 +7,7 @@ item is judged alone: nothing that is wrong with it may touch its neighbours.
 
 import re
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
@@ -30,10 +30,11 @@ ID_CHARS_MAX: Final = 256  # ours, for ids that need not be UUIDs: no session id
 _IS_UUID: Final = re.compile(
     "[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
 ).fullmatch
-# What a UUID in lower case becomes when each of its digits becomes 0: a third of what the
-# expression costs, and nearly all ids are of this kind.
+# What UUIDs in lower case become when each of their digits becomes 0: for a whole batch a tenth of
+# what the expression costs, and nearly all ids are of this kind.
 _DIGITS_TO_0: Final = bytes.maketrans(b"123456789abcdef", b"0" * 15)
 _CANONICAL: Final = b"00000000-0000-0000-0000-000000000000"
+_CANONICAL_LINE: Final = _CANONICAL + b"\n"
 
 # Any other value of `consent` that is no opt-out is stored as "unknown".
 _STORED_AS_SENT: Final = (None, "opt-in", "unknown")
@@ -93,14 +94,6 @@ _TYPES: Final = {
 }
 
 
-class _Group(NamedTuple):
-    """The sound items of one type in a batch: their rows, and the props that are yet to be read."""
-
-    kind: _Type
-    rows: list[Row]
-    raws: list[msgspec.Raw]
-
-
 _NOT_AN_OBJECT: Final = Refusal(INVALID_EVENT_TYPE, "the event is not an object")
 _BAD_TYPE: Final = Refusal(
     INVALID_EVENT_TYPE, "type must be one of pageview, event, identify, goal, purchase"
@@ -123,22 +116,45 @@ _BAD_SESSION: Final = Refusal(
 _NOT_UUID_SESSION: Final = Refusal(INVALID_SESSION_ID, "sessionId must be a UUID for a pageview")
 
 
+# Of a type, the rows of items that are sound as yet, and the props that are still to be read.
+_Group = tuple[_Type, list[Row], list[msgspec.Raw]]
+
+
 def judge(items: Sequence[Item], now_ms: int, sender: Sender) -> list[Event | Refusal]:
     """Turn `items`, received at `now_ms`, into events, or say of each the first thing wrong.
 
-    What is as it nearly always is passes one condition; anything else is looked at with care. Props
-    of one type are read together, because that costs half of reading them one by one.
+    Props of one type are read together, because that costs half of reading them one by one. The
+    items are changed: see `_settle`.
+    """
+    groups: dict[str, _Group] = {}
+    verdicts = _judge_but_props(items, groups, now_ms, sender)
+    for kind, rows, raws in groups.values():
+        refused = kind.reader.fill(rows, raws) if rows else None
+        if refused:
+            _replace(verdicts, refused)
+    return verdicts
+
+
+def _judge_but_props(
+    items: Sequence[Item], groups: dict[str, _Group], now_ms: int, sender: Sender
+) -> list[Event | Refusal]:
+    """Judge each item without its props, and put what is sound into its group.
+
+    What is as it nearly always is passes one condition; anything else is looked at with care.
     """
     earliest, latest = now_ms - TS_TOLERANCE_MS, now_ms + TS_TOLERANCE_MS
     address, user_agent, language = sender.address, sender.user_agent, sender.language
+    are_canonical = _are_canonical(items)
     verdicts: list[Event | Refusal] = []
-    groups = {name: _Group(kind, [], []) for name, kind in _TYPES.items()}
     for item in items:
         name = item.type
-        if name not in groups:
-            verdicts.append(_BAD_TYPE)
-            continue
-        kind, rows, raws = groups[name]
+        group = groups.get(name)
+        if group is None:
+            if name not in _TYPES:
+                verdicts.append(_BAD_TYPE)
+                continue
+            group = groups[name] = (_TYPES[name], [], [])
+        kind, rows, raws = group
         ts, key = item.ts, item.idempotency_key
         visitor_id, session_id = item.visitor_id, item.session_id
         if (
@@ -146,16 +162,8 @@ def judge(items: Sequence[Item], now_ms: int, sender: Sender) -> list[Event | Re
             or type(ts) is not int
             or not earliest <= ts <= latest
             or (key is not None and not 0 < len(key) <= IDEMPOTENCY_KEY_CHARS_MAX)
-            or (
-                kind.needs_visitor
-                if visitor_id is None
-                else visitor_id.encode().translate(_DIGITS_TO_0) != _CANONICAL
-            )
-            or (
-                kind.needs_session
-                if session_id is None
-                else session_id.encode().translate(_DIGITS_TO_0) != _CANONICAL
-            )
+            or (kind.needs_visitor if visitor_id is None else not are_canonical)
+            or (kind.needs_session if session_id is None else not are_canonical)
         ):
             settled = _settle(item, kind, now_ms)
             if isinstance(settled, Refusal):
@@ -180,23 +188,24 @@ def judge(items: Sequence[Item], now_ms: int, sender: Sender) -> list[Event | Re
         raws.append(item.props)
         identity = None if key is None else key.encode()
         verdicts.append(Event(row=row, identity=identity, client_address=address))
-    for group in groups.values():
-        _read_props(group, verdicts)
     return verdicts
 
 
-def _read_props(group: _Group, verdicts: list[Event | Refusal]) -> None:
-    """Fill the rows of `group` from their props; those of bad ones become refusals."""
-    refused = group.kind.reader.fill(group.rows, group.raws) if group.rows else []
-    if refused:
-        name = group.kind.name
-        places = [
-            place
-            for place, verdict in enumerate(verdicts)
-            if isinstance(verdict, Event) and verdict.row.event_type == name
-        ]
-        for index, refusal in refused:
-            verdicts[places[index]] = refusal
+def _are_canonical(items: Sequence[Item]) -> bool:
+    """Whether all ids in `items` are UUIDs in lower case, as rows have them."""
+    ids = [item.visitor_id for item in items] + [item.session_id for item in items]
+    sent = [text for text in ids if text is not None]
+    # A line feed within an id is one too many.
+    lines = "\n".join([*sent, ""]).encode()
+    return lines.translate(_DIGITS_TO_0) == _CANONICAL_LINE * len(sent)
+
+
+def _replace(verdicts: list[Event | Refusal], refused: Sequence[tuple[Row, Refusal]]) -> None:
+    """Put refusals where the events of certain rows stand."""
+    refusals = {id(row): refusal for row, refusal in refused}
+    for place, verdict in enumerate(verdicts):
+        if isinstance(verdict, Event) and id(verdict.row) in refusals:
+            verdicts[place] = refusals[id(verdict.row)]
 
 
 def _settle(item: Item, kind: _Type, now_ms: int) -> int | Refusal:
@@ -240,6 +249,8 @@ def _canonical(text: str, *, must_be_uuid: bool) -> str | None:
     Lower case for every type, not only where a UUID is required: else a visitor's page views and
     its identification would not meet.
     """
+    if text.encode().translate(_DIGITS_TO_0) == _CANONICAL:
+        return text
     if len(text) == 36 and _IS_UUID(text):
         return text.lower()
     if must_be_uuid or not 0 < len(text) <= ID_CHARS_MAX:

@@ -95,8 +95,8 @@ _BAD_PROVIDER: Final = _invalid(
 _CHECKED_TEXTS: Final = ("status", "provider_event_id", "customer_email", "plan_name")
 
 
-# What is wrong with the props at an index, for those that are refused.
-_Refused = list[tuple[int, Refusal]]
+# The rows whose props are not sound, and why.
+_Refused = list[tuple[Row, Refusal]]
 
 
 # Each takes rows and their props in the same order, and fills the columns of its type: one call
@@ -105,51 +105,54 @@ _Refused = list[tuple[int, Refusal]]
 
 def _fill_pageviews(rows: Sequence[Row], every: Sequence[_Pageview]) -> _Refused:
     refused = []
-    for index, (row, props) in enumerate(zip(rows, every, strict=True)):
+    for row, props in zip(rows, every, strict=True):
         if not props.url:
-            refused.append((index, _NO_URL))
+            refused.append((row, _NO_URL))
         row.page_url = props.url
-        row.referrer = props.referrer or None
-        row.page_title = props.title or None
+        if props.referrer:
+            row.referrer = props.referrer
+        if props.title:
+            row.page_title = props.title
     return refused
 
 
 def _fill_customs(rows: Sequence[Row], every: Sequence[_Custom]) -> _Refused:
     refused = []
-    for index, (row, props) in enumerate(zip(rows, every, strict=True)):
+    for row, props in zip(rows, every, strict=True):
         if not props.name:
-            refused.append((index, _NO_NAME))
+            refused.append((row, _NO_NAME))
         row.event_name = props.name
     return refused
 
 
 def _fill_identifies(rows: Sequence[Row], every: Sequence[_Identify]) -> _Refused:
     refused = []
-    for index, (row, props) in enumerate(zip(rows, every, strict=True)):
+    for row, props in zip(rows, every, strict=True):
         customer = props.customer_id
         if not (customer or props.email or props.name or props.phone or props.company):
-            refused.append((index, _NOBODY))
-        row.user_id = row.external_id = customer or None
+            refused.append((row, _NOBODY))
+        if customer:
+            row.user_id = row.external_id = customer
     return refused
 
 
 def _fill_goals(rows: Sequence[Row], every: Sequence[_Goal]) -> _Refused:
     refused = []
-    for index, (row, props) in enumerate(zip(rows, every, strict=True)):
+    for row, props in zip(rows, every, strict=True):
         # A goal without a name passes here: no site has such a goal, so that `check` refuses it.
         row.event_name = props.name
         row.conversion_value = props.value
         if props.currency is not None and (refusal := _fill_currency(row, props.currency)):
-            refused.append((index, refusal))
+            refused.append((row, refusal))
     return refused
 
 
 def _fill_purchases(rows: Sequence[Row], every: Sequence[_Purchase]) -> _Refused:
     refused = []
-    for index, (row, props) in enumerate(zip(rows, every, strict=True)):
+    for row, props in zip(rows, every, strict=True):
         refusal = _fill_purchase(row, props)
         if refusal is not None:
-            refused.append((index, refusal))
+            refused.append((row, refusal))
     return refused
 
 
@@ -162,7 +165,8 @@ def _fill_purchase(row: Row, props: _Purchase) -> Refusal | None:
         return refusal
     if props.payment_provider is not None and props.payment_provider not in PAYMENT_PROVIDERS:
         return _BAD_PROVIDER
-    row.user_id = row.external_id = props.customer_id or None
+    if props.customer_id:
+        row.user_id = row.external_id = props.customer_id
     return None
 
 
@@ -232,12 +236,11 @@ class PropsReader(Generic[P]):
             field.name: msgspec.json.Decoder(field.type) for field in msgspec.structs.fields(shape)
         }
 
-    def fill(self, rows: Sequence[Row], raws: Sequence[msgspec.Raw]) -> list[tuple[int, Refusal]]:
-        """Fill the columns of each row that its props, a well-formed JSON value, tell of.
+    def fill(self, rows: Sequence[Row], raws: Sequence[msgspec.Raw]) -> list[tuple[Row, Refusal]]:
+        """Fill the columns of each new row that its props, a well-formed JSON value, tell of.
 
-        Returns which events cannot be accepted, by their index, and why; their rows may be half
-        filled. Depth is no concern here: the body that the props are part of was decoded, and was
-        deeper.
+        Returns the rows of events that cannot be accepted, and why; they may be half filled. Depth
+        is no concern here: the body that the props are part of was decoded, and was deeper.
         """
         try:
             every = self._list_decoder.decode(b"[" + b",".join(raws) + b"]")
@@ -251,13 +254,13 @@ class PropsReader(Generic[P]):
 
     def _fill_each(self, rows: Sequence[Row], raws: Sequence[msgspec.Raw]) -> _Refused:
         """The same one by one, because the props of one of them do not fit the expected types."""
-        refused = []
-        for index, (row, raw) in enumerate(zip(rows, raws, strict=True)):
+        refused: _Refused = []
+        for row, raw in zip(rows, raws, strict=True):
             props = self._read(raw)
             if isinstance(props, Refusal):
-                refused.append((index, props))
+                refused.append((row, props))
             else:
-                refused += [(index, why) for _, why in self._fill_all([row], [props])]
+                refused += self._fill_all([row], [props])
         return refused
 
     def _read(self, raw: msgspec.Raw) -> P | Refusal:

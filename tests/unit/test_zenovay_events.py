@@ -7,6 +7,7 @@ import pytest
 from collector.adapters import zenovay
 from collector.event import Batch, Event
 from collector.refusal import INVALID_TS, MALFORMED_BODY, Refusal
+from storage import encode
 from tests.support.zenovay import (
     CUSTOM,
     DAY_MS,
@@ -16,6 +17,7 @@ from tests.support.zenovay import (
     NOW_MS,
     PAGEVIEW,
     PURCHASE,
+    SESSION,
     VISITOR,
     decode,
     reason_of,
@@ -213,3 +215,44 @@ def test_an_event_nested_to_the_limit_costs_itself_only():
                 assert isinstance(batch.items[-1], Event)
                 seen.add(type(batch.items[-2]).__name__)
         assert {"Event", "body"} <= seen
+
+
+def test_bad_props_are_refused_where_they_stand():
+    """Props of one type are read together: who is refused is still the one that is wrong."""
+    nameless = {**CUSTOM, "props": {"name": ""}}
+    free = {**PURCHASE, "props": {}}
+    for other in (CUSTOM, {**CUSTOM, "props": {"name": "x", "os": 5}}):
+        items = decode(PAGEVIEW, other, nameless, PURCHASE, 17, other, free, nameless, CUSTOM).items
+        whys = [item.kind.code if isinstance(item, Refusal) else "" for item in items]
+        bad = "invalid_props"
+        assert whys == ["", "", bad, "", "invalid_event_type", "", bad, bad, ""]
+        assert [item.row.event_type for item in items if isinstance(item, Event)] == [
+            *("pageview", "event", "purchase", "event", "event")
+        ]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    ["", "user-1", VISITOR.upper(), VISITOR + "\n" + VISITOR, VISITOR * 2, "\n" + VISITOR, "\n"],
+)
+def test_an_odd_id_is_judged_as_if_it_were_alone(odd):
+    """Ids of a batch are looked at together; one that looks like two, or none, changes nothing."""
+    events = [
+        {**event, member: odd}
+        for event in (PAGEVIEW, {**GOAL, "sessionId": SESSION}, CUSTOM)
+        for member in ("visitorId", "sessionId")
+    ]
+    events.append({**CUSTOM, "visitorId": "", "sessionId": odd})
+    alone = [decode(event).items[0] for event in events]
+    for sent, expected in (
+        (events, alone),
+        *(([one], [its]) for one, its in zip(events, alone, strict=True)),
+    ):
+        together = decode(*sent, PAGEVIEW).items
+        assert [encoded(item) for item in together[:-1]] == [encoded(item) for item in expected]
+        assert isinstance(together[-1], Event)
+
+
+def encoded(item: Event | Refusal) -> object:
+    """What can be compared of a verdict."""
+    return encode([item.row]) if isinstance(item, Event) else item
