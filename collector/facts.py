@@ -13,9 +13,10 @@ from collector.agents import NOBODY, Agent
 from collector.config import Site
 from collector.event import Event, Row
 from collector.geo import NOWHERE, Place
+from collector.headers import Headers
 from collector.hints import read as read_hints
-from collector.ids import uuid7
-from collector.marks import Marker, is_possible
+from collector.ids import uuid7, uuid7s
+from collector.marks import AHEAD_US_MAX, EARLIEST_US, Marker
 from collector.privacy import WITHHELD, AddressHasher, apply, gpc_sent
 from collector.refusal import Refusal
 from collector.salt import DailySalt
@@ -59,18 +60,21 @@ class Facts:
         Those rows, in order, and the keys that tell which of them are repeats.
         """
         now_us = request.now_us
-        is_gpc = gpc_sent(request.headers)
+        headers = request.headers
+        is_gpc = gpc_sent(headers)
         key_id = caller.key.name if caller.key else None
         codes = self._sources.codes
         place = NOWHERE
         # Most events of a batch have one address, one agent and one site.
         last_client: str | None = ""
-        last_agent: tuple[str, str] | None = None
+        last_text: str | None = None
         last_site = ""
         ip_hash = scope = None
-        agent = NOBODY
+        agent, fired = NOBODY, _NO_RULES
         rows: list[Row] = []
         keys: list[bytes | None] = []
+        fresh_ids = iter(uuid7s(now_us, len(items)) if len(items) > 1 else ())
+        latest_us = now_us + AHEAD_US_MAX
         for item, site in zip(items, sites, strict=True):
             if site is None or isinstance(item, Refusal):
                 continue
@@ -78,9 +82,9 @@ class Facts:
             row.site_id = site.id
             row.key_id = key_id
             if not row.event_id:
-                row.event_id = uuid7(now_us)
+                row.event_id = next(fresh_ids, None) or uuid7(now_us)
             client = item.client_address if row.source == "server" else caller.address
-            if client != last_client or ip_hash is None:
+            if client is not last_client or ip_hash is None:
                 last_client = client
                 ip_hash = self._hasher.hash(client, self._salt.of(now_us))
                 place = self._geo.place(client) if client else NOWHERE
@@ -89,15 +93,19 @@ class Facts:
                 _fill_place(row, place)
             if codes is not None and row.scan_session_id is not None and row.qr_code_id is None:
                 row.qr_code_id = codes.get(row.scan_session_id)
-            fired = _NO_RULES
-            if row.user_agent is not None:
-                if last_agent != (row.user_agent, row.source):
-                    last_agent = row.user_agent, row.source
-                    agent = self._read_agent(row, request)
-                if agent is not NOBODY:
-                    _fill_agent(row, agent)
-                    fired = agent.fired
-            if fired or item.webdriver or not is_possible(row):
+            text = row.user_agent
+            if text is not last_text:
+                last_text = text
+                agent = NOBODY if text is None else self._read_agent(text, row.source, headers)
+                fired = agent.fired
+            if agent is not NOBODY:
+                # What the sender said of the device itself stands.
+                row.device_type = row.device_type or agent.device_type
+                row.browser_family = row.browser_family or agent.browser_family
+                row.os_family = row.os_family or agent.os_family
+                if agent.flags:
+                    row.flags += agent.flags
+            if fired or item.webdriver or not EARLIEST_US <= row.event_time <= latest_us:
                 self._marker.mark(row, fired, is_automated=item.webdriver)
             key = None
             if item.identity is not None:
@@ -126,18 +134,16 @@ class Facts:
         if self._salt.expire(now_us):
             self._hasher.forget()
 
-    def _read_agent(self, row: Row, request: Request) -> Agent:
+    def _read_agent(self, text: str, source: str, headers: Headers) -> Agent:
         """What the agent of a row says of its sender.
 
         A back end's own agent says nothing of the visitor; client hints come with every request of
         a browser, and say nothing of an agent that the page reported of another one.
         """
-        assert row.user_agent is not None, "the caller has looked"
-        headers = request.headers
-        is_own = row.user_agent == headers.get("user-agent", "").strip()[:_AGENT_CHARS_MAX]
-        if row.source == "server":
-            return NOBODY if is_own else self._agents.read(row.user_agent)
-        return self._agents.read(row.user_agent, read_hints(headers) if is_own else None)
+        is_own = text == headers.get("user-agent", "").strip()[:_AGENT_CHARS_MAX]
+        if source == "server":
+            return NOBODY if is_own else self._agents.read(text)
+        return self._agents.read(text, read_hints(headers) if is_own else None)
 
     def _scope(self, protocol: str, site_id: str) -> bytes:
         """Within what an identity means something: protocol and site."""
@@ -146,15 +152,6 @@ class Facts:
         if scope is None:
             scope = self._scopes[names] = make_scope(*(name.encode() for name in names))
         return scope
-
-
-def _fill_agent(row: Row, agent: Agent) -> None:
-    """What the sender said of the device itself stands."""
-    row.device_type = row.device_type or agent.device_type
-    row.browser_family = row.browser_family or agent.browser_family
-    row.os_family = row.os_family or agent.os_family
-    if agent.flags:
-        row.flags += agent.flags
 
 
 def _fill_place(row: Row, place: Place) -> None:

@@ -40,7 +40,7 @@ class Marker:
         if is_automated:
             row.flags += (WEBDRIVER,) if BOT in row.flags else (BOT, WEBDRIVER)
             fired = fired | {WEBDRIVER}
-        if not is_possible(row):
+        if not EARLIEST_US <= row.event_time <= row.received_time + AHEAD_US_MAX:
             row.flags += (IMPOSSIBLE_TIME,)
             fired = fired | {IMPOSSIBLE_TIME}
         if fired:
@@ -55,11 +55,6 @@ class Marker:
     def _judge(self, row: Row, fired: frozenset[str]) -> None:
         if not fired.isdisjoint(self._fraud_rules.get(row.site_id, _NONE)):
             row.is_fraud = 1
-
-
-def is_possible(row: Row) -> bool:
-    """Whether an event can have happened when it says; the times of the row are set."""
-    return EARLIEST_US <= row.event_time <= row.received_time + AHEAD_US_MAX
 
 
 class RepeatCounter:
