@@ -28,6 +28,7 @@ from bench.target import config_text
 from bench.template import Ids
 from collector import config_file
 from collector.asgi import Edge
+from collector.config import Config
 from collector.service import Service
 
 _CASES: Final[dict[str, tuple[Traffic, int, int]]] = {
@@ -74,16 +75,12 @@ async def _run(
     options: Options,
 ) -> float:
     account = Account(host="127.0.0.1:8000")
-    # Longer than the measurement: turning rows into Parquet is measured elsewhere.
-    text = config_text(account, port=8000, publish_interval_ms=3_600_000, segment_bytes_max=1 << 40)
-    service = Service(
-        config_file.parse(text.encode(), file="bench", path=directory / "config.toml")
-    )
+    service = Service(configured(account, directory))
     edge = await service.start()
     try:
         prepared = scopes(traffic, size, account, requests, options.seed)
         warm = int(requests * _WARM_UP)
-        await _accepted(edge, prepared[:warm], in_flight)
+        await accepted(edge, prepared[:warm], in_flight)
         # The prepared requests are ours: the collector's garbage collections shall not visit them.
         gc.collect()
         gc.freeze()
@@ -91,7 +88,7 @@ async def _run(
         began_s = time.process_time()
         if profile is not None:
             profile.enable()
-        await _accepted(edge, prepared[warm:], in_flight)
+        await accepted(edge, prepared[warm:], in_flight)
         if profile is not None:
             profile.disable()
         cost_s = time.process_time() - began_s
@@ -103,11 +100,28 @@ async def _run(
     return cost_s * 1e6 / ((requests - warm) * size)
 
 
-def scopes(traffic: Traffic, size: int, account: Account, count: int, seed: int) -> list[Prepared]:
-    """Requests as granian hands them over."""
-    now_ms = time.time_ns() // 1_000_000
+def configured(account: Account, directory: Path) -> Config:
+    """A collector in `directory` that lets `account` in and writes rows to its log only."""
+    # Longer than a measurement: turning rows into Parquet is measured elsewhere.
+    text = config_text(account, port=8000, publish_interval_ms=3_600_000, segment_bytes_max=1 << 40)
+    return config_file.parse(text.encode(), file="bench", path=directory / "config.toml")
+
+
+def scopes(
+    traffic: Traffic,
+    size: int,
+    account: Account,
+    count: int,
+    seed: int,
+    *,
+    now_ms: int | None = None,
+    run: str | None = None,
+) -> list[Prepared]:
+    """Requests as granian hands them over; the same `now_ms` and `run` give the same bytes."""
+    if now_ms is None:
+        now_ms = time.time_ns() // 1_000_000
     cut = [template.stamped(now_ms) for template in templates(traffic, size, account, seed)]
-    ids = Ids(fresh_run())
+    ids = Ids(run or fresh_run())
     return [_scope(ids.next().join(cut[index % len(cut)])) for index in range(count)]
 
 
@@ -127,7 +141,7 @@ def _scope(request: bytes) -> Prepared:
     return scope, body
 
 
-async def _accepted(edge: Edge, requests: list[Prepared], in_flight: int) -> None:
+async def accepted(edge: Edge, requests: list[Prepared], in_flight: int) -> None:
     """Have `edge` answer all of them. Raises `LoadFailed` on any refusal."""
     statuses = await answer_all(edge.answer, requests, in_flight)
     if statuses.keys() - {200, 204}:
