@@ -37,8 +37,8 @@ _MACHINE_CODE: Final = bytes.fromhex(
 )
 _RUNNING_ON_VALGRIND: Final = 0x1001
 _CALLGRIND: Final = (ord("C") << 24) | (ord("T") << 16)
-_ZERO_STATS, _DUMP_STATS_AT, _START_INSTRUMENTATION, _STOP_INSTRUMENTATION = (
-    _CALLGRIND + number for number in (1, 3, 4, 5)
+_DUMP_STATS_AT, _START_INSTRUMENTATION, _STOP_INSTRUMENTATION = (
+    _CALLGRIND + number for number in (3, 4, 5)
 )
 
 _NAME: Final = re.compile(r"^desc: Trigger: Client Request: (.+)$", re.MULTILINE)
@@ -66,9 +66,8 @@ class Counter:
             raise CountFailed("this process is not run by valgrind")
 
     def start(self) -> None:
-        """Count from here, from zero."""
+        """Count from here, from zero: writing a count ends it."""
         self._request(_START_INSTRUMENTATION)
-        self._request(_ZERO_STATS)
 
     def stop(self, name: str) -> None:
         """Count no longer; what was counted is written under `name` (ASCII)."""
