@@ -23,11 +23,12 @@ test: .venv/dev.stamp ## set up and run every test
 	@tests/browser/setup
 	$(BIN)/python -m pytest
 
-check: .venv/dev.stamp ## formatting, lint, strict types, house rules
+check: .venv/dev.stamp ## formatting, lint, strict types, house rules, instructions per event
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_house.py tests/test_docs.py
+	$(BIN)/python -m bench.instructions
 
 bench: .venv/dev.stamp ## measure every target on this machine, about half an hour
 	$(BIN)/python -m bench.targets

@@ -1,6 +1,6 @@
 """How much processor time one event costs in our own code: the collector without its HTTP server.
 
-Requests are handed to the collector's ASGI side in this process, so that neither sockets nor a
+Requests are handed to the collector's edge in this process, so that neither sockets nor a
 neighbour on the machine are in the number: it is processor time, not time that passed. The log is
 written and synced as ever. `--profile` says where the time goes.
 """
@@ -20,12 +20,8 @@ import uvloop
 
 from bench.corpus import Account, Traffic
 from bench.figures import Figure
-from bench.fleet import LoadFailed
 from bench.options import Options
-from bench.requests import Prepared, answer_all, prepare
-from bench.target import config_text
-from collector import config_file
-from collector.edge import Edge
+from bench.requests import accepted, configured, prepare
 from collector.service import Service
 
 _CASES: Final[dict[str, tuple[Traffic, int, int]]] = {
@@ -67,16 +63,12 @@ async def _run(
     options: Options,
 ) -> float:
     account = Account(host="127.0.0.1:8000")
-    # Longer than the measurement: turning rows into Parquet is measured elsewhere.
-    text = config_text(account, port=8000, publish_interval_ms=3_600_000, segment_bytes_max=1 << 40)
-    service = Service(
-        config_file.parse(text.encode(), file="bench", path=directory / "config.toml")
-    )
+    service = Service(configured(account, directory))
     edge = await service.start()
     try:
         prepared = prepare(traffic, size, account, requests, options.seed)
         warm = int(requests * _WARM_UP)
-        await _accepted(edge, prepared[:warm], in_flight)
+        await accepted(edge, prepared[:warm], in_flight)
         # The prepared requests are ours: the collector's garbage collections shall not visit them.
         gc.collect()
         gc.freeze()
@@ -84,7 +76,7 @@ async def _run(
         began_s = time.process_time()
         if profile is not None:
             profile.enable()
-        await _accepted(edge, prepared[warm:], in_flight)
+        await accepted(edge, prepared[warm:], in_flight)
         if profile is not None:
             profile.disable()
         cost_s = time.process_time() - began_s
@@ -94,13 +86,6 @@ async def _run(
     if profile is not None:
         _tell(profile, traffic, size)
     return cost_s * 1e6 / ((requests - warm) * size)
-
-
-async def _accepted(edge: Edge, requests: list[Prepared], in_flight: int) -> None:
-    """Have `edge` answer all of them. Raises `LoadFailed` on any refusal."""
-    statuses = await answer_all(edge.answer, requests, in_flight)
-    if statuses.keys() - {200, 204}:
-        raise LoadFailed(f"not everything was acknowledged: answers by status {statuses}")
 
 
 def _tell(profile: cProfile.Profile, traffic: Traffic, size: int) -> None:

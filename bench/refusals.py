@@ -21,9 +21,7 @@ from bench.corpus import Account, Traffic
 from bench.figures import Figure
 from bench.fleet import LoadFailed
 from bench.options import Options
-from bench.requests import Answers, Prepared, answer_all, prepare
-from bench.target import config_text
-from collector import config_file
+from bench.requests import Answers, Prepared, answer_all, configured, prepare
 from collector.config import Config, Limits, Tier
 from collector.edge import Answer, Scope
 from collector.http import Body
@@ -81,8 +79,8 @@ async def _measured(case: _Case, directory: Path, options: Options) -> list[Figu
     count = max(2_000, int(options.seconds * 400))
     good = prepare(case.traffic, 1, account, count * (options.rounds + 1), options.seed)
     bad = [_with_wrong_key(one) for one in good] if case.wrong_key else good
-    services = [Service(_config(account, directory / "open"))]
-    services.append(Service(_limited(case, _config(account, directory / "limited"))))
+    services = [Service(configured(account, directory / "open"))]
+    services.append(Service(_limited(case, configured(account, directory / "limited"))))
     accepts, refuses = [(await service.start()).answer for service in services]
     # Uses the allowance up and warms up the rest.
     await answer_all(refuses, bad[:count], _IN_FLIGHT)
@@ -124,11 +122,6 @@ async def _cost_us(answer: Answers, requests: list[Prepared], expected: set[int]
         raise LoadFailed(f"answers by status {statuses}, expected {expected}")
     await asyncio.sleep(0.01)  # what the round left to do is not the next one's
     return cost_s * 1e6 / len(requests)
-
-
-def _config(account: Account, directory: Path) -> Config:
-    text = config_text(account, port=8000, publish_interval_ms=3_600_000, segment_bytes_max=1 << 40)
-    return config_file.parse(text.encode(), file="bench", path=directory / "config.toml")
 
 
 def _limited(case: _Case, config: Config) -> Config:

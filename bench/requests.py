@@ -7,14 +7,18 @@ or by instructions, goes through here.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from bench.corpus import Account, Traffic, templates
-from bench.fleet import fresh_run
+from bench.fleet import LoadFailed, fresh_run
+from bench.target import config_text
 from bench.template import Ids
-from collector.edge import Answer, Scope
+from collector import config_file
+from collector.config import Config
+from collector.edge import Answer, Edge, Scope
 from collector.http import Body
 
 # Of the public internet: its country is looked up.
@@ -66,11 +70,28 @@ class Content:
 Prepared = tuple[Head, bytes]
 
 
-def prepare(traffic: Traffic, size: int, account: Account, count: int, seed: int) -> list[Prepared]:
-    """So many requests, each with an id of its own."""
-    now_ms = time.time_ns() // 1_000_000
+def configured(account: Account, directory: Path) -> Config:
+    """A collector in `directory` that lets `account` in and writes rows to its log only."""
+    # Longer than a measurement: turning rows into Parquet is measured elsewhere.
+    text = config_text(account, port=8000, publish_interval_ms=3_600_000, segment_bytes_max=1 << 40)
+    return config_file.parse(text.encode(), file="bench", path=directory / "config.toml")
+
+
+def prepare(
+    traffic: Traffic,
+    size: int,
+    account: Account,
+    count: int,
+    seed: int,
+    *,
+    now_ms: int | None = None,
+    run: str | None = None,
+) -> list[Prepared]:
+    """So many requests, each with an id of its own; the same `now_ms` and `run`: the same bytes."""
+    if now_ms is None:
+        now_ms = time.time_ns() // 1_000_000
     cut = [template.stamped(now_ms) for template in templates(traffic, size, account, seed)]
-    ids = Ids(fresh_run())
+    ids = Ids(run or fresh_run())
     return [_split(ids.next().join(cut[index % len(cut)])) for index in range(count)]
 
 
@@ -80,6 +101,13 @@ def _split(request: bytes) -> Prepared:
     method, path, _ = line.split(" ")
     pairs = [one.split(": ", 1) for one in lines]
     return Head(method=method, path=path, headers={n.lower(): v for n, v in pairs}), body
+
+
+async def accepted(edge: Edge, requests: list[Prepared], in_flight: int) -> None:
+    """Have `edge` answer all of them. Raises `LoadFailed` on any refusal."""
+    statuses = await answer_all(edge.answer, requests, in_flight)
+    if statuses.keys() - {200, 204}:
+        raise LoadFailed(f"not everything was acknowledged: answers by status {statuses}")
 
 
 async def answer_all(answer: Answers, requests: list[Prepared], in_flight: int) -> dict[int, int]:
