@@ -1,4 +1,4 @@
-"""What everybody may ask of the header fields of a request, whichever server interface gave them."""
+"""What everybody may ask of the header fields of a request, whichever server gave them."""
 
 from collections.abc import Iterable
 from typing import Any, Protocol
