@@ -1,7 +1,7 @@
-"""What everybody may ask of the header fields of a request, whichever server gave them."""
+"""What everybody may ask of the header fields of a request, whoever gave them."""
 
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Any, Protocol, overload
 
 
 class Headers(Protocol):
@@ -11,8 +11,10 @@ class Headers(Protocol):
     value is not. A `dict` will do.
     """
 
-    def get(self, key: str, default: Any = None, /) -> Any:
-        """The value as text, `default` when there is none."""
+    @overload
+    def get(self, key: str, /) -> str | None: ...
+    @overload
+    def get(self, key: str, default: str, /) -> str: ...
 
     def __contains__(self, key: Any, /) -> bool:
         """Whether the field was sent."""
