@@ -6,12 +6,12 @@ not look anything up.
 """
 
 import re
-from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 import msgspec
 
-from collector.adapters import decoding
+from collector.adapters import croct_quick, decoding
 from collector.adapters.contract import (
     Endpoint,
     Head,
@@ -21,26 +21,16 @@ from collector.adapters.contract import (
 )
 from collector.adapters.croct_answers import CLIENT_ID, answer_client_id, refuse, respond
 from collector.adapters.croct_events import (
-    AnyPayload,
-    EventOccurred,
-    GoalCompleted,
-    LeadGenerated,
-    OrderPlaced,
-    PageLoaded,
-    PageOpened,
     ServerBeacon,
     ServerContext,
-    UserProfileChanged,
-    UserSignedIn,
-    UserSignedOut,
-    UserSignedUp,
     WebBeacon,
     WebContext,
 )
 from collector.adapters.croct_models import UUID
+from collector.adapters.croct_rows import event_of
 from collector.adapters.croct_strict import unknown_members
 from collector.adapters.croct_violations import violation, violations
-from collector.event import Batch, Event, Row
+from collector.event import Batch, Event
 from collector.refusal import (
     INVALID_APP_ID,
     INVALID_CLIENT_ID,
@@ -55,12 +45,13 @@ from collector.refusal import (
 
 # Browsers cap what a page may have in flight with `keepalive` at 64 KiB, so the SDK sends no more.
 _BODY_BYTES_MAX: Final = 65_536
-# Headers that are kept are cut here, far beyond what browsers send.
-_HEADER_TEXT_MAX: Final = 1_024
 
+_UUID_CHARS: Final = 36
 _APP_ID: Final = re.compile(UUID)
-_LANGUAGE: Final = re.compile(r"\s*([a-zA-Z0-9-]{1,35})\s*(?:[;,]|\Z)")
+# As the SDK makes client ids, after `croct_quick.DIGITS_TO_0`.
+_OWN_ID: Final = b"0" * 32
 
+_JSON: Final = "application/json"
 _ENVELOPE: Final = frozenset((*WebBeacon.__struct_encode_fields__, "$schema"))
 _WEB_CONTEXT: Final = frozenset(WebContext.__struct_encode_fields__)
 _SERVER_CONTEXT: Final = frozenset(ServerContext.__struct_encode_fields__)
@@ -81,28 +72,29 @@ def read_head(request: Request) -> Head | Refusal:
     `app_id` comes back dashed and in lower case, `client_id` as 32 lower-case hex digits or "".
     `origin` is left to `collector.origin`, which can tell none from an unreadable one.
     """
-    app_id = _header(request, "x-app-id")
-    if not app_id:
+    headers = request.headers
+    sent: str = headers.get("x-app-id", "").strip()
+    if not sent:
         return Refusal(MISSING_APP_ID, "X-App-Id is missing or empty")
-    if not _APP_ID.fullmatch(app_id):
+    if len(sent) != _UUID_CHARS or not (app_id := _app_id(sent)):
         return Refusal(INVALID_APP_ID, "X-App-Id must be a UUID with dashes")
-    client_id = _header(request, "x-client-id")
-    if client_id and not CLIENT_ID.fullmatch(client_id):
-        return Refusal(INVALID_CLIENT_ID, "X-Client-Id must be a UUID, with dashes or without")
-    token = _header(request, "x-token")
+    client_id: str = headers.get("x-client-id", "").strip()
+    if client_id and client_id.encode().translate(croct_quick.DIGITS_TO_0) != _OWN_ID:
+        if not CLIENT_ID.fullmatch(client_id):
+            return Refusal(INVALID_CLIENT_ID, "X-Client-Id must be a UUID, with dashes or without")
+        client_id = client_id.replace("-", "").lower()
+    token: str = headers.get("x-token", "").strip()
     if not client_id and not token:
         return Refusal(
             MISSING_CLIENT_ID, "X-Client-Id and X-Token are both missing; one must be sent"
         )
-    return Head(
-        app_id=app_id.lower(),
-        client_id=client_id.replace("-", "").lower(),
-        token=token,
-    )
+    return Head(app_id=app_id, client_id=client_id, token=token)
 
 
-def _header(request: Request, name: str) -> str:
-    return request.headers.get(name, "").strip()
+@lru_cache(maxsize=1_024)
+def _app_id(text: str) -> str:
+    """The application id in lower case, "" when it is no UUID."""
+    return text.lower() if _APP_ID.fullmatch(text) else ""
 
 
 # --- the body
@@ -114,9 +106,41 @@ def decode(request: Request) -> Batch | Refusal:
     The head must have been found good. The clock is not corrected here: `event_time` is the
     client's own, and `departure_us` tells by which clock.
     """
-    if not _is_json(_header(request, "content-type")):
+    content_type = request.headers.get("content-type", "")
+    if content_type != _JSON and not _is_json(content_type):
         reason = "Content-Type must be application/json"
         return Refusal(UNSUPPORTED_MEDIA_TYPE, reason, violations=(Violation(reason),))
+    event = _read_quickly(request)
+    return _decode_again(request) if event is None else Batch(items=[event])
+
+
+def _is_json(content_type: str) -> bool:
+    return content_type.partition(";")[0].strip().lower() == _JSON
+
+
+def _read_quickly(request: Request) -> Event | None:
+    """The event of a beacon in which nothing is out of the ordinary; None of any other."""
+    body = request.body
+    # Looked at first: what is kept as sent was decoded without a look at its encoding.
+    if not body.isascii():
+        try:
+            body.decode()
+        except UnicodeDecodeError:
+            return None
+    if (found := croct_quick.read(body)) is None:
+        return None
+    beacon, payload = found
+    try:
+        canonical = _canonical.encode(_anything.decode(payload))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if decoding.LINE_FEED in payload or decoding.CARRIAGE_RETURN in payload:
+        payload = decoding.without_breaks(payload)
+    return event_of(request, beacon, msgspec.Raw(payload), canonical)
+
+
+def _decode_again(request: Request) -> Batch | Refusal:
+    """Read a beacon that has something unusual, or say all that is wrong with it."""
     try:
         body = decoding.one_line(request.body)
         try:
@@ -126,10 +150,6 @@ def decode(request: Request) -> Batch | Refusal:
     except decoding.Malformed as fault:
         reason = f"the body is not valid JSON: {fault}"
         return Refusal(MALFORMED_BODY, reason, violations=(Violation(reason),))
-
-
-def _is_json(content_type: str) -> bool:
-    return content_type.partition(";")[0].rstrip().lower() == "application/json"
 
 
 def _read(request: Request, body: bytes) -> Event:
@@ -146,7 +166,7 @@ def _read(request: Request, body: bytes) -> Event:
     unknown = _without(members, _ENVELOPE) | _without(context_members, known)
     payload = members["payload"]
     canonical = _canonical.encode(decoding.decode(_anything, payload))
-    return _event(request, beacon, payload, canonical, unknown)
+    return event_of(request, beacon, payload, canonical, unknown)
 
 
 def _context_members(members: dict[str, msgspec.Raw]) -> dict[str, msgspec.Raw]:
@@ -192,112 +212,6 @@ def check(batch: Batch, rules: SiteRules) -> None:
         if found:
             reason = "the event has members that the schema of its type does not know"
             batch.items[index] = Refusal(INVALID_PAYLOAD, reason, violations=found)
-
-
-# --- beacon to event
-
-
-def _event(
-    request: Request,
-    beacon: WebBeacon | ServerBeacon,
-    payload: msgspec.Raw,
-    canonical: bytes,
-    unknown: dict[str, msgspec.Raw],
-) -> Event:
-    original_ms = int(beacon.original_time)
-    departure_ms = int(beacon.departure_time)
-    client_id = _header(request, "x-client-id").replace("-", "").lower()
-    context: dict[str, object] = {
-        "original_time": original_ms,
-        "departure_time": departure_ms,
-        "received_time": request.now_us // 1_000,
-    }
-    row = Row(
-        event_id="",
-        event_time=original_ms * 1_000,
-        protocol="croct",
-        source="server",
-        event_type=str(beacon.payload.__struct_config__.tag),
-        visitor_id=client_id or None,
-        user_agent=_kept_header(request, "user-agent"),
-        language=_language(request),
-        metadata=payload,
-        context=context,
-    )
-    _fill_from_payload(row, beacon.payload)
-    tab_id = ""
-    if isinstance(beacon, WebBeacon):
-        row.source = "browser"
-        row.page_url = beacon.context.url
-        if beacon.context.tab_id:
-            context["tab_id"] = tab_id = beacon.context.tab_id.lower()
-        if beacon.context.time_zone:
-            context["time_zone"] = beacon.context.time_zone
-    if beacon.context.metadata:
-        context["metadata"] = beacon.context.metadata
-    if library := _kept_header(request, "x-client-library"):
-        context["library"] = library
-    if unknown:
-        context["unknown"] = unknown
-    # NUL separates without doubt: a UUID, hex digits or a token that is yet to be verified (which
-    # only base64url and dots survive), a UUID, digits, and JSON cannot hold it.
-    identity = b"\0".join(
-        (
-            _header(request, "x-app-id").lower().encode(),
-            client_id.encode() or request.headers.get("x-token", "").encode(),
-            tab_id.encode(),
-            b"%d" % original_ms,
-            canonical,
-        )
-    )
-    return Event(
-        row=row,
-        identity=identity,
-        departure_us=departure_ms * 1_000,
-        webdriver=_says_webdriver(beacon.context.metadata or {}),
-    )
-
-
-def _says_webdriver(metadata: Mapping[str, str]) -> bool:
-    """Whether a page put `navigator.webdriver` into its metadata; the SDK adds a prefix to names.
-
-    The vendor knows no such entry: it is ours.
-    """
-    return any(metadata.get(name) == "true" for name in ("webdriver", "custom_webdriver"))
-
-
-def _fill_from_payload(row: Row, payload: AnyPayload) -> None:
-    match payload:
-        case PageOpened():
-            row.referrer = payload.referrer
-        case PageLoaded():
-            row.page_title = payload.title
-        case EventOccurred():
-            row.event_name = payload.name
-        case GoalCompleted():
-            row.event_name = payload.goal_id
-            row.conversion_value = payload.value
-            row.conversion_currency = payload.currency
-        case LeadGenerated():
-            row.conversion_value = payload.value
-            row.conversion_currency = payload.currency
-        case OrderPlaced():
-            row.conversion_value = payload.order.total
-            row.conversion_currency = payload.order.currency
-        case UserSignedUp() | UserSignedIn() | UserSignedOut() | UserProfileChanged():
-            row.user_id = payload.external_user_id
-        case _:
-            pass
-
-
-def _kept_header(request: Request, name: str) -> str | None:
-    text = request.headers.get(name, "").strip()
-    return text[:_HEADER_TEXT_MAX] or None
-
-
-def _language(request: Request) -> str | None:
-    match = _LANGUAGE.match(_header(request, "accept-language"))
-    return match[1] if match else None
 
 
 # --- the table

@@ -12,7 +12,7 @@ import msgspec
 
 from collector.adapters.contract import Budget, Header, Request, Response
 from collector.adapters.croct_models import UUID
-from collector.event import Batch, Outcome
+from collector.event import Batch, Outcome, Verdict
 from collector.refusal import QUARANTINED, SUSPENDED, Refusal, Violation
 
 # The SDK's own ids are 32 hex digits; PHP and Next.js set dashed ones, of any version.
@@ -68,7 +68,7 @@ def respond(
 ) -> Response:
     """Answer a beacon that was taken, a repeat too: 204 and no body; a refused one as `refuse`."""
     for outcome in outcomes:
-        if isinstance(outcome, Refusal):
+        if not isinstance(outcome, Verdict):
             return refuse(request, outcome, budget)
     return Response(status=204, headers=[])
 

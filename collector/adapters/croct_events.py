@@ -11,7 +11,8 @@ import msgspec
 from msgspec import Meta
 
 from collector.adapters.croct_models import (
-    IDENTIFIER,
+    IDENTIFIER_REST,
+    IDENTIFIER_START,
     Amount,
     Cart,
     Labels,
@@ -54,14 +55,14 @@ GoalId = Annotated[
         " or digit",
     ),
 ]
+TIME_ZONE: Final = "[a-zA-Z0-9_+:/-]{1,64}"
 TimeZone = Annotated[
-    str,
-    Meta(pattern=r"^[a-zA-Z0-9_+:/-]{1,64}\Z", description="the name of an IANA time zone"),
+    str, Meta(pattern=rf"^{TIME_ZONE}\Z", description="the name of an IANA time zone")
 ]
 _DetailKey = Annotated[
     str,
     Meta(
-        pattern=rf"^(?=.{{1,20}}\Z){IDENTIFIER}\Z",
+        pattern=rf"^{IDENTIFIER_START}{IDENTIFIER_REST}{{0,19}}\Z",
         description="keys of up to 20 letters, digits and underscores, no digit first",
     ),
 ]
@@ -69,14 +70,17 @@ _DetailValue = Annotated[str, Meta(max_length=300)] | Number | bool | None
 Details = Annotated[dict[_DetailKey, _DetailValue], Meta(max_length=10)]
 # Documented: 5 entries, keys up to 20. The SDK adds `sdkVersion` and prefixes the keys of its
 # caller with `custom_`, hence 6 and 27 in practice; 8 and 32 leave room.
+METADATA_KEY: Final = f"{IDENTIFIER_START}{IDENTIFIER_REST}{{0,31}}"
+METADATA_MAX: Final = 8
 _MetadataKey = Annotated[
     str,
     Meta(
-        pattern=rf"^(?=.{{1,32}}\Z){IDENTIFIER}\Z",
+        pattern=rf"^{METADATA_KEY}\Z",
         description="keys of up to 32 letters, digits and underscores, no digit first",
     ),
 ]
-Metadata = Annotated[dict[_MetadataKey, Annotated[str, Meta(max_length=300)]], Meta(max_length=8)]
+MetadataText = Annotated[str, Meta(max_length=300)]
+Metadata = Annotated[dict[_MetadataKey, MetadataText], Meta(max_length=METADATA_MAX)]
 
 
 class Payload(msgspec.Struct, rename="camel", tag_field="type", gc=False):

@@ -15,6 +15,10 @@ import msgspec
 
 T = TypeVar("T")
 
+# As numbers: of `b"\n" in body` Python first finds out that it is none, with an exception.
+LINE_FEED: Final = 0x0A
+CARRIAGE_RETURN: Final = 0x0D
+
 _REPLACEMENT: Final = rb"\ufffd"
 _ESCAPE_LENGTH: Final = 6
 # Everything up to an escape that is a surrogate on its own, then that escape if there is one. It
@@ -76,7 +80,7 @@ def one_line(body: bytes) -> bytes:
     cheaper to check the encoding of all and to replace the line breaks of those.
     """
     check_encoding(body)
-    if b"\n" in body or b"\r" in body:
+    if LINE_FEED in body or CARRIAGE_RETURN in body:
         # Judged before the breaks are gone: one inside a string makes a body malformed.
         return without_breaks(bytes(decode(_whole, body)))
     return body

@@ -126,9 +126,9 @@ class BodyReader:
             event = self._reader.read(request.body, Sender(request.headers))
         except decoding.Malformed as error:
             return _malformed(error)
-        if isinstance(event, Refusal):
-            return msgspec.structs.replace(event, path=("body", *event.path))
-        return Batch(items=[event])
+        if isinstance(event, Event):
+            return Batch(items=[event])
+        return msgspec.structs.replace(event, path=("body", *event.path))
 
     def read_batch(self, request: Request) -> Batch | Refusal:
         """Read a body whose member `events` is a list of them.

@@ -37,6 +37,7 @@ _STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"')
 # Depth does not tell objects from arrays; everything that is no bracket is dropped.
 _BRACKETS: Final = bytes.maketrans(b"{}", b"[]")
 _NO_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
+_AT: Final = 0x40  # as a number, or `in` takes several times as long
 _WHITE_SPACE: Final = b" \t\r\n"
 
 # Fractions stay as written: no digit is lost and no number is out of range.
@@ -76,7 +77,7 @@ def judge(sent: bytes, *, is_depth_limited: bool) -> bytes | Refusal:
         if isinstance(compact, Refusal):
             return compact
         sent = compact
-    if (b"@" in sent or b"\\u0040" in sent) and holds_address(sent):
+    if (_AT in sent or sent.find(b"\\u0040") >= 0) and holds_address(sent):
         return _HAS_ADDRESS
     return sent
 

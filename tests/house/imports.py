@@ -15,6 +15,7 @@ ADAPTERS_KNOW: Final = frozenset(
         "collector.adapters.contract",
         "collector.adapters.decoding",
         "collector.event",
+        "collector.headers",
         "collector.refusal",
         "collector.currencies",
     }
