@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage import Files
+from storage.keyindex import ColdKeys, KeyIndex, LooseRun
 from storage.keyrun import BLOCK_BYTES, BLOCK_KEYS, ColdBlock, DamagedRun, Run, RunWriter
 from tests.support.disk import FaultyFiles, io_error
 from tests.support.keys import keys_of, pairs_of, spread, write_run
@@ -175,6 +176,22 @@ def test_a_lookup_does_not_wait_for_the_disk(run: Run) -> None:
     cold.cool()
     with pytest.raises(ColdBlock):
         cold.find(*words, waits=False)
+
+
+@pytest.mark.parametrize("count", [1, 2, 100])
+def test_an_index_does_not_wait_for_the_disk_either(run: Run, count: int) -> None:
+    """However many keys are asked for, on every way of looking them up."""
+    index = KeyIndex(keys_max=1_000)
+    index.loose.append(LooseRun(Run(run.path, _ColdFiles()), None))
+    index.refresh()
+    keys = [key for key, _ in PAIRS[:count]]
+    cold = index.seen(keys, NOW_US + 1_000)
+    assert isinstance(cold, ColdKeys)
+    cold.load()
+    assert index.seen(keys, NOW_US + 1_000) == [True] * count
+    index.turn(NOW_US, 0)
+    assert isinstance(index.seen(keys, NOW_US + 1_000), ColdKeys)
+    assert index.seen(keys, NOW_US + 1_000, waits=True) == [True] * count
 
 
 class _BrokenFiles(Files):
