@@ -16,7 +16,7 @@ One event loop.
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 from typing import Any, Final
 
 from collector.access import Access, Caller, Refused
@@ -92,9 +92,25 @@ class _Turn(asyncio.Future[None]):
         """Not to be had."""
         return False
 
-    def land(self, _receipt: Receipt | None) -> None:
+    def land(self, receipt: Receipt | None) -> None:
         """The group that holds its rows is decided."""
+        if receipt is None:
+            # Here, because who was cancelled meanwhile does not come to it any more.
+            for job in self.jobs:
+                if job.commit is not None:
+                    assert job.tally is not None, "what was submitted was counted"
+                    job.tally.fail(job.counts)
         self.set_result(None)
+
+
+class _NextTurn:
+    """Awaited: everything else that is ready goes first."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield
+
+
+_NEXT_TURN: Final = _NextTurn()
 
 
 class Turns:
@@ -252,7 +268,7 @@ class Turns:
     def _look_up_one(self, job: Job, now_us: int, met: set[bytes | None]) -> bool:
         if not met.isdisjoint(job.keys):
             # The next time it will be in flight.
-            job.waits_for = asyncio.sleep(0)
+            job.waits_for = _NEXT_TURN
             return False
         try:
             found = self._dedup.find(job.keys, now_us, job.tries)
@@ -278,11 +294,13 @@ class Turns:
         if not rows:
             return None
         try:
-            commit = self._store.submit(encode(rows), len(rows), now_us)
+            lines = encode(rows)
+        except Exception:  # noqa: BLE001 a fault of ours in one row; it is told to whose it is
+            return self._submit_others(jobs, now_us)
+        try:
+            commit = self._store.submit(lines, len(rows), now_us)
         except StorageError as error:
-            for job in jobs:
-                if job.counts:
-                    job.refusal = unavailable(error)
+            _refuse(jobs, unavailable(error))
             return None
         flight = self._flights.of(commit)
         for job in jobs:
@@ -293,6 +311,16 @@ class Turns:
             job.tally.submit(job.counts)
             flight.count(job.counts, job.endpoint.protocol, received_us)
         return commit
+
+    def _submit_others(self, jobs: list[Job], now_us: int) -> Commit | None:
+        """Leave out jobs with a row that cannot be encoded; then nobody repeats their events."""
+        going = _each(jobs, lambda job: bool(encode(job.rows or [])))
+        assert len(going) < len(jobs), "what can be encoded by itself can be with others"
+        for job in going:
+            for row in job.rows or []:
+                row.is_duplicate = 0
+        going = self._look_up(going, now_us)
+        return self._submit(going, now_us) if going else None
 
     def _rows_to_store(self, job: Job) -> list[Row]:
         rows, verdicts = job.rows, job.verdicts
@@ -315,6 +343,17 @@ def _each(jobs: list[Job], step: Callable[[Job], bool]) -> list[Job]:
         except Exception as error:  # noqa: BLE001 told to the one whose it is, as a fault of ours
             job.error = error
     return going
+
+
+def _refuse(jobs: list[Job], refusal: Refusal) -> None:
+    """Nothing of `jobs` is stored: refuse those with new events, and those that repeat them.
+
+    What repeats events that are on disk may be told so all the same.
+    """
+    fresh = {key for job in jobs for key in _fresh(job)}
+    for job in jobs:
+        if job.counts or not fresh.isdisjoint(job.keys):
+            job.refusal = refusal
 
 
 def _count(rows: list[Row]) -> dict[str, list[int]]:
