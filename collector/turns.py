@@ -314,7 +314,7 @@ class Turns:
 
     def _submit_others(self, jobs: list[Job], now_us: int) -> Commit | None:
         """Leave out jobs with a row that cannot be encoded; then nobody repeats their events."""
-        going = _each(jobs, lambda job: bool(encode(job.rows or [])))
+        going = _each(jobs, _can_be_encoded)
         assert len(going) < len(jobs), "what can be encoded by itself can be with others"
         for job in going:
             for row in job.rows or []:
@@ -343,6 +343,15 @@ def _each(jobs: list[Job], step: Callable[[Job], bool]) -> list[Job]:
         except Exception as error:  # noqa: BLE001 told to the one whose it is, as a fault of ours
             job.error = error
     return going
+
+
+def _can_be_encoded(job: Job) -> bool:
+    """Raises what encoding the rows to store raises."""
+    assert job.rows is not None, "a job that goes on has some"
+    stores_all = job.endpoint.stores_duplicates
+    fates = zip(job.rows, job.verdicts, strict=True)
+    encode([row for row, is_repeat in fates if stores_all or not is_repeat])
+    return True
 
 
 def _refuse(jobs: list[Job], refusal: Refusal) -> None:
