@@ -294,16 +294,16 @@ def test_queue_full(dialect: Dialect, tmp_path: Path) -> None:
             commit._is_writing = True  # so that what is submitted waits
             now_us = time.time_ns() // 1_000
             store.submit(make_lines(1, received_time=now_us), 1, now_us)
+            answers = []
             for identities in ("a", "abca"):
-                answers = await asyncio.gather(
-                    *(_send(collector, dialect.event(identity)) for identity in identities)
-                )
-                for answer in answers:
-                    assert answer.status == 503
-                    assert answer.headers["retry-after"] == "1"
-                    assert dialect.code_of(answer.status, answer.body)
+                sending = [_send(collector, dialect.event(identity)) for identity in identities]
+                answers += await asyncio.gather(*sending)
             commit._is_writing = False
             commit._drain()
+            for answer in answers:
+                assert answer.status == 503
+                assert answer.headers["retry-after"] == "1"
+                assert dialect.code_of(answer.status, answer.body)
             assert len(collector.rows()) == 1
             again = await _send(collector, dialect.event("a"))
             assert dialect.is_success(again.status, again.body)
