@@ -320,6 +320,7 @@ def test_what_must_be_said_is_asked_for(text, key):
         ("[[sites]]\nid=''", "sites[0].id: must not be empty"),
         ("[[sites]]\nid='a'\nteam=\"a\\u0000\"", "team: must not contain control characters"),
         ("[storage]\ndurability='fsync'", 'must be "os" or "sync", not "fsync"'),
+        ("[server]\ninterface='wsgi'", 'must be "asgi" or "rsgi", not "wsgi"'),
         ("[storage]\ndurability=[]", 'must be "os" or "sync", not a list'),
         ("[storage]\nsegment_bytes_max=1048575", "must be at least 1048576, not 1048575"),
         ("[storage]\ndisk_free_bytes_min=-1", "must be at least 0, not -1"),
