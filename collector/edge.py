@@ -50,15 +50,24 @@ class Scope(Protocol):
     """The head of a request, as RSGI hands it over. `client` is an address and a port."""
 
     @property
-    def method(self) -> str: ...  # noqa: D102
+    def method(self) -> str:
+        """Upper case, as it was sent."""
+
     @property
-    def path(self) -> str: ...  # noqa: D102
+    def path(self) -> str:
+        """Without the query, escapes undone."""
+
     @property
-    def query_string(self) -> str: ...  # noqa: D102
+    def query_string(self) -> str:
+        """As it was sent, without the question mark."""
+
     @property
-    def client(self) -> str: ...  # noqa: D102
+    def client(self) -> str:
+        """Who is connected: address and port, as in a URL."""
+
     @property
-    def headers(self) -> Headers: ...  # noqa: D102
+    def headers(self) -> Headers:
+        """All header fields."""
 
 
 Answer = tuple[int, list[Header], bytes]

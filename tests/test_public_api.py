@@ -12,7 +12,7 @@ from tests.house.source import ROOT
 
 SURFACE = {
     "values": {"COLUMNS"},
-    "types": {"Commit", "Who"},
+    "types": {"Who"},
     "modules": {
         "aside",
         "asidereader",
@@ -43,6 +43,7 @@ SURFACE = {
     "classes": {
         "ColdKeys",
         "Column",
+        "Commit",
         "Erased",
         "Expired",
         "Files",

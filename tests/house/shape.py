@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
-from tests.house.source import Fault, Function, Module, parents
+from tests.house.source import Fault, Function, Module, dotted, parents
 
 FUNCTION_LINES_MAX: Final = 60
 PARAMETERS_MAX: Final = 6  # that may be given by position, without self
@@ -74,7 +74,8 @@ def public_things_are_explained(module: Module) -> Iterator[Fault]:
             isinstance(one, Function) or (isinstance(one, ast.ClassDef) and one.name[0] == "_")
             for one in outer
         )
-        if not is_hidden and not ast.get_docstring(node):
+        is_variant = any(dotted(one) == "overload" for one in node.decorator_list)
+        if not is_hidden and not is_variant and not ast.get_docstring(node):
             yield module.fault(node, f"{node.name}: no docstring")
 
 
