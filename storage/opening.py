@@ -24,10 +24,12 @@ def recover(
     states: list[recovery.SegmentState] = []
     keys: dict[int, Keys] = {}
     logged: dict[int, Logged] = {}
+    group_bytes_max: dict[int, int] = {}
     for number in found.segments:
         data = files.read(wal / layout.segment_name(number))
         state, scan = recovery.judge_bytes(number, data)
         states.append(state)
+        group_bytes_max[number] = max((g.next - g.start for g in scan.groups), default=0)
         lines = keyrecovery.lines_in(data, scan.groups)
         keys[number] = keyrecovery.keys_of(lines)
         if state.date is not None:
@@ -39,7 +41,14 @@ def recover(
     if states and states[-1].number not in removed:
         _write_again(wal / layout.segment_name(states[-1].number), data, scan.groups, files)
     waiting = [
-        Sealed(s.number, s.date, s.rows, s.valid_bytes, wal / layout.segment_name(s.number))
+        Sealed(
+            s.number,
+            s.date,
+            s.rows,
+            s.valid_bytes,
+            group_bytes_max[s.number],
+            wal / layout.segment_name(s.number),
+        )
         for s in states
         if s.number not in removed and s.date is not None
     ]
