@@ -106,6 +106,8 @@ def recent_keys(parts: Sequence[Path], since_us: int) -> Iterator[Keys]:
 
     Repeats that were stored again are left out: they do not open a window of their own.
     """
+    if not parts:
+        return  # a start without any need not wait for DuckDB
     try:
         with connect(threads=2) as connection:
             for group in _groups(parts):
