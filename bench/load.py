@@ -4,6 +4,7 @@ Owns the choice of measurements and what becomes of their figures: a table, and 
 history. Each measurement starts a collector of its own on a fresh directory and stops it.
 """
 
+import compileall
 import sys
 import tempfile
 import time
@@ -49,12 +50,16 @@ _REMOTE: Final[dict[str, tuple[Traffic, int]]] = {
     "batches-100": ("zenovay", 100),
     "batches-1000": ("zenovay", 1_000),
 }
+_ROOT: Final = Path(__file__).resolve().parent.parent
 _HELP: Final = "\b\n" + "\n".join(
     f"  {name:<13} {what}" for name, (what, _) in _MEASUREMENTS.items()
 )
 
 
 def _measure(names: Sequence[str], options: Options) -> list[Figure]:
+    # As it is installed, also where the environment forbids Python to keep byte code.
+    for package in ("collector", "storage"):
+        compileall.compile_dir(_ROOT / package, quiet=2)
     figures: list[Figure] = []
     for name in names or _MEASUREMENTS:
         began_s = time.perf_counter()
