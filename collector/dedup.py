@@ -8,14 +8,25 @@ Invariants:
    holding nothing, then looks at all its keys anew. So no two requests wait for each other.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from typing import Any, Final
 
 from collector.flight import Flights
 from storage import ColdKeys, KeyIndex
 
 # What was read for a look-up may be gone again before it comes back; it does not try for ever.
 _COLD_MAX: Final = 4
+
+
+class _Thaw:
+    """Awaited, reads what a look-up misses; who looks otherwise meanwhile may leave it alone."""
+
+    def __init__(self, warm: Callable[[ColdKeys], Awaitable[None]], cold: ColdKeys) -> None:
+        self._warm = warm
+        self._cold = cold
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return self._warm(self._cold).__await__()
 
 
 class Dedup:
@@ -47,7 +58,7 @@ class Dedup:
         known = keys if None not in keys else [key for key in keys if key is not None]
         seen = self._index.seen(known, now_us, waits=tries > _COLD_MAX)  # type: ignore[arg-type]
         if isinstance(seen, ColdKeys):
-            return self._warm(seen)
+            return _Thaw(self._warm, seen)
         if len(seen) == len(keys) and (is_one or len(set(keys)) == len(keys)):
             return seen
         verdicts = dict(zip(known, seen, strict=True))

@@ -16,7 +16,7 @@ One event loop.
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 from typing import Any, Final
 
 from collector.access import Access, Caller, Refused
@@ -75,6 +75,13 @@ class Job:
         if self.commit is None or isinstance(result := self.commit.result(), Receipt):
             return self.refusal
         return unavailable(result)
+
+
+class _NextTurn:
+    """To be awaited by who has only to let the others go first."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield
 
 
 class _Turn(asyncio.Future[None]):
@@ -154,11 +161,10 @@ class Turns:
     def _take(self, jobs: list[Job]) -> Commit | None:
         """Take `jobs` through all steps; the commit of their rows, None if there are none."""
         now_us = self._now_us()
-        going = []
+        going = jobs
         for job in jobs:
             if job.batch is None:
                 job.request.now_us = now_us
-            going.append(job)
         for step in (self._decode, self._judge, self._complete):
             going = _each(going, step)
         going = self._look_up(going, now_us)
@@ -252,7 +258,7 @@ class Turns:
     def _look_up_one(self, job: Job, now_us: int, met: set[bytes | None]) -> bool:
         if not met.isdisjoint(job.keys):
             # The next time it will be in flight.
-            job.waits_for = asyncio.sleep(0)
+            job.waits_for = _NextTurn()
             return False
         try:
             found = self._dedup.find(job.keys, now_us, job.tries)
@@ -280,9 +286,9 @@ class Turns:
         try:
             commit = self._store.submit(encode(rows), len(rows), now_us)
         except StorageError as error:
+            # Also who has nothing to store: it may be the repeat of a row beside it.
             for job in jobs:
-                if job.counts:
-                    job.refusal = unavailable(error)
+                job.refusal = unavailable(error)
             return None
         flight = self._flights.of(commit)
         for job in jobs:
