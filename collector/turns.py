@@ -48,7 +48,8 @@ class Job:
 
     __slots__ = (
         *("batch", "caller", "commit", "counts", "endpoint", "error", "keys", "refusal"),
-        *("refused", "request", "rows", "sites", "tally", "tries", "verdicts", "waits_for"),
+        *("refused", "request", "rows", "sites", "stored", "tally", "tries", "verdicts"),
+        "waits_for",
     )
 
     def __init__(self, endpoint: Endpoint, request: Request, caller: Caller) -> None:
@@ -61,6 +62,7 @@ class Job:
         self.rows: list[Row] | None = None
         self.keys: list[bytes | None] = []
         self.verdicts: list[bool] = []
+        self.stored: list[Row] = []
         self.counts: dict[str, list[int]] = {}
         self.commit: Commit | None = None
         self.refused: Refused | None = None
@@ -276,15 +278,12 @@ class Turns:
 
     def _submit(self, jobs: list[Job], now_us: int) -> Commit | None:
         """Put the rows of `jobs` on their way to the disk."""
-        rows: list[Row] = []
-        for job in jobs:
-            stored = self._rows_to_store(job)
-            job.counts = _count(stored)
-            rows += stored
+        jobs = _each(jobs, self._choose)
+        lines, rows, jobs = _encode(jobs)
         if not rows:
             return None
         try:
-            commit = self._store.submit(encode(rows), len(rows), now_us)
+            commit = self._store.submit(lines, rows, now_us)
         except StorageError as error:
             # Also who has nothing to store: it may be the repeat of a row beside it.
             for job in jobs:
@@ -300,15 +299,18 @@ class Turns:
             flight.count(job.counts, job.endpoint.protocol, received_us)
         return commit
 
-    def _rows_to_store(self, job: Job) -> list[Row]:
+    def _choose(self, job: Job) -> bool:
+        """Choose the rows that are stored."""
         rows, verdicts = job.rows, job.verdicts
         assert rows is not None, "a job that goes on has some"
-        if True not in verdicts:
-            return rows
-        if job.endpoint.stores_duplicates:
-            self._facts.mark_repeats(rows, job.keys, verdicts)
-            return rows
-        return [row for row, is_repeat in zip(rows, verdicts, strict=True) if not is_repeat]
+        if True in verdicts:
+            if job.endpoint.stores_duplicates:
+                self._facts.mark_repeats(rows, job.keys, verdicts)
+            else:
+                rows = [row for row, is_repeat in zip(rows, verdicts, strict=True) if not is_repeat]
+        job.stored = rows
+        job.counts = _count(rows)
+        return True
 
 
 def _each(jobs: list[Job], step: Callable[[Job], bool]) -> list[Job]:
@@ -321,6 +323,25 @@ def _each(jobs: list[Job], step: Callable[[Job], bool]) -> list[Job]:
         except Exception as error:  # noqa: BLE001 told to the one whose it is, as a fault of ours
             job.error = error
     return going
+
+
+def _encode(jobs: list[Job]) -> tuple[bytes, int, list[Job]]:
+    """The lines of all rows that `jobs` store, how many they are, and the jobs that can be taken.
+
+    Should one have a row that cannot be written down, it is left out; and so is who has repeats,
+    because they may be of a row of that one.
+    """
+    rows = [row for job in jobs for row in job.stored]
+    try:
+        return encode(rows), len(rows), jobs
+    except Exception as error:  # noqa: BLE001 told to the one whose it is, as a fault of ours
+        for job in jobs:
+            if True in job.verdicts:
+                job.error = error
+        jobs = [job for job in jobs if job.error is None]
+    jobs = _each(jobs, lambda job: bool(encode(job.stored)))
+    rows = [row for job in jobs for row in job.stored]
+    return encode(rows), len(rows), jobs
 
 
 def _count(rows: list[Row]) -> dict[str, list[int]]:
