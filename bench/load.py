@@ -4,7 +4,6 @@ Owns the choice of measurements and what becomes of their figures: a table, and 
 history. Each measurement starts a collector of its own on a fresh directory and stops it.
 """
 
-import compileall
 import sys
 import tempfile
 import time
@@ -28,7 +27,7 @@ from bench.plan import CONNECTIONS_MAX, SECONDS_MAX
 from bench.refusals import refusals
 from bench.remote import NotAllowed, Target, remote, target
 from bench.restart import restart
-from bench.target import NotReady
+from bench.target import NotReady, compile_packages
 from bench.throughput import batches, singles
 
 _MEASUREMENTS: Final[dict[str, tuple[str, Callable[[Options], list[Figure]]]]] = {
@@ -50,16 +49,13 @@ _REMOTE: Final[dict[str, tuple[Traffic, int]]] = {
     "batches-100": ("zenovay", 100),
     "batches-1000": ("zenovay", 1_000),
 }
-_ROOT: Final = Path(__file__).resolve().parent.parent
 _HELP: Final = "\b\n" + "\n".join(
     f"  {name:<13} {what}" for name, (what, _) in _MEASUREMENTS.items()
 )
 
 
 def _measure(names: Sequence[str], options: Options) -> list[Figure]:
-    # As it is installed, also where the environment forbids Python to keep byte code.
-    for package in ("collector", "storage"):
-        compileall.compile_dir(_ROOT / package, quiet=2)
+    compile_packages()
     figures: list[Figure] = []
     for name in names or _MEASUREMENTS:
         began_s = time.perf_counter()

@@ -79,6 +79,7 @@ def quick(options: Options) -> Options:
 
 def measure(names: Sequence[str], options: Options) -> tuple[list[Figure], list[str]]:
     """The figures of the measures called `names`, and which of them failed, with the reason."""
+    compile_packages()
     figures: list[Figure] = []
     failures: list[str] = []
     for name in names:
