@@ -27,7 +27,7 @@ from bench.growth import growth
 from bench.memory import memory
 from bench.options import Options
 from bench.restart import cold_starts, restart
-from bench.target import NotReady
+from bench.target import NotReady, compile_packages
 
 # What is to be joined is looked at every ten seconds: each round must have one such look.
 _JOINING_ROUND_S: Final = 10.5
