@@ -69,7 +69,7 @@ _KEEP_PAUSE_S: Final = 0.05
 # Long enough for the answers of the failed group to leave, short enough to be up again at once.
 _EXIT_DELAY_S: Final = 0.2
 END_CODE: Final = 70
-_GC_THRESHOLD: Final = 100_000
+_GC_THRESHOLD: Final = 20_000
 # Answers that were handed to the server when a stop began still have to reach their sockets.
 _LINGER_S: Final = 0.1
 _FLUSH_TIMEOUT_S: Final = 8.0

@@ -184,7 +184,9 @@ class GroupCommit:
             if isinstance(result, SyncFailed):
                 self._refusal = result
             self._on_failure(result)
-        for on_done in group.future.on_done:
+        # Taken out, because what is told knows the future: a cycle would be left behind per group.
+        told, group.future.on_done = group.future.on_done, []
+        for on_done in told:
             on_done(receipt)
         group.future.set_result(result)
         self.observe(seconds, group.rows)
