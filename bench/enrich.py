@@ -21,11 +21,11 @@ from netaddr import IPSet
 from bench.figures import Figure
 from bench.inprocess import measured
 from bench.options import Options
-from collector.adapters.contract import Request
-from collector.agents import Agent, AgentReader
+from collector.agents import NOBODY, Agent, AgentReader
 from collector.event import Row
 from collector.facts import Facts
 from collector.geo import NOWHERE, Geo, Place, open_database, registered
+from collector.headers import Headers
 from collector.hints import Hints
 from collector.marks import Marker
 
@@ -102,8 +102,8 @@ def _as_it_is() -> Iterator[None]:
 def _without() -> Iterator[None]:
     """No agent is read, no place looked up, nothing marked."""
 
-    def no_agent(_self: Facts, _row: Row, _request: Request) -> frozenset[str]:
-        return frozenset()
+    def no_agent(_self: Facts, _text: str, _source: str, _headers: Headers) -> Agent:
+        return NOBODY
 
     def nowhere(_self: Geo, _address: str) -> Place:
         return NOWHERE
@@ -112,7 +112,7 @@ def _without() -> Iterator[None]:
         return None
 
     with (
-        mock.patch.object(Facts, "_fill_agent", no_agent),
+        mock.patch.object(Facts, "_read_agent", no_agent),
         mock.patch.object(Geo, "place", nowhere),
         mock.patch.object(Marker, "mark", no_mark),
     ):

@@ -18,8 +18,8 @@ from storage import ColdKeys, KeyIndex
 _COLD_MAX: Final = 4
 
 
-class _Thaw:
-    """Awaited, reads what a look-up misses; who looks otherwise meanwhile may leave it alone."""
+class _Warming:
+    """Reads from the disk once it is awaited: who asked for several may ask again for each."""
 
     def __init__(self, warm: Callable[[ColdKeys], Awaitable[None]], cold: ColdKeys) -> None:
         self._warm = warm
@@ -58,7 +58,7 @@ class Dedup:
         known = keys if None not in keys else [key for key in keys if key is not None]
         seen = self._index.seen(known, now_us, waits=tries > _COLD_MAX)  # type: ignore[arg-type]
         if isinstance(seen, ColdKeys):
-            return _Thaw(self._warm, seen)
+            return _Warming(self._warm, seen)
         if len(seen) == len(keys) and (is_one or len(set(keys)) == len(keys)):
             return seen
         verdicts = dict(zip(known, seen, strict=True))

@@ -33,6 +33,7 @@ _GZIP_MEMBERS_MAX: Final = 64  # each copies what follows it: without a limit th
 # More origins than a flood comes from, and none as long as it likes.
 _KEPT_ORIGINS_MAX: Final = 64
 _KEPT_ORIGIN_CHARS_MAX: Final = 128
+_UNREADABLE: Final = "?"  # no encoding has bytes outside of ASCII in its name
 _WINDOW_BITS: Final = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 
 
@@ -99,8 +100,12 @@ class BodyReader:
             finally:
                 del self._reading[reading]
         encoding = headers.get("content-encoding")
-        if encoding is None or isinstance(found, Refusal):
+        if isinstance(found, Refusal):
             return found
+        if encoding is None:
+            if "content-encoding" not in headers:
+                return found
+            encoding = _UNREADABLE
         return inflate(found, encoding, bytes_max)
 
     async def _read_pieces(self, body: Body, bytes_max: int) -> bytes | Refusal:

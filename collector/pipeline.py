@@ -125,8 +125,6 @@ class Pipeline:
             return self._refuse_all(job, job.refused.refusal, budget)
         failure = job.failure
         if failure is not None:
-            if job.commit is not None:
-                _tally_of(job).fail(job.counts)
             return self._refuse_all(job, failure, caller.budget)
         outcomes = _outcomes(batch.items, job.verdicts)
         if self._decide(endpoint, outcomes, job.sites, _tally_of(job)):

@@ -23,7 +23,7 @@ from collector.bookkeeper import BookKeeper
 from collector.config import Config
 from collector.edge import Edge
 from collector.facts import Facts
-from collector.http import BodyReader
+from collector.http import BodyReader, Disconnected
 from collector.lakeorders import LakeOrders
 from collector.marks import Marker
 from collector.masking import mask_addresses
@@ -88,8 +88,17 @@ def _monotonic_us() -> int:
 class Service:
     """One running collector, in the worker process."""
 
-    def __init__(self, config: Config, files: Files | None = None, *, serves: bool = True) -> None:
+    def __init__(
+        self,
+        config: Config,
+        files: Files | None = None,
+        *,
+        serves: bool = True,
+        closed: type[Exception] = Disconnected,
+    ) -> None:
         self._config = config
+        # What the server raises where a body is read whose sender went away.
+        self._closed = closed
         self._files = files or Files()
         # Else it is there for one order, and does nothing that it is not told to do.
         self._serves = serves
@@ -114,7 +123,9 @@ class Service:
         await self._open_book()
         sites = Sites(config)
         self._bodies = BodyReader(
-            timeout_ms=config.server.body_timeout_ms, monotonic_s=time.monotonic
+            timeout_ms=config.server.body_timeout_ms,
+            monotonic_s=time.monotonic,
+            closed=self._closed,
         )
         access = Access(sites, limiter, monotonic_us=_monotonic_us)
         await self._open_quarantine(access)
@@ -335,10 +346,12 @@ def _text(status: int, body: bytes) -> Response:
     return Response(status, [("content-type", "text/plain; charset=utf-8")], body)
 
 
-def make_app(config: Config, on_failed_start: Callable[[Exception], None]) -> RsgiApp | AsgiApp:
-    """The application that the server runs."""
+def make_app(
+    config: Config, on_failed_start: Callable[[Exception], None], closed: type[Exception]
+) -> RsgiApp | AsgiApp:
+    """The application that the server runs; `closed`: see `BodyReader`."""
     front = RsgiApp if config.server.interface == "rsgi" else AsgiApp
-    return front(Service(config), on_failed_start)
+    return front(Service(config, closed=closed), on_failed_start)
 
 
 def give_order(

@@ -20,6 +20,7 @@ from granian import Granian
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
+from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]  # imported there
 from granian.server.common import AbstractServer
 
 from collector import config_file, logs, preflight
@@ -100,7 +101,7 @@ def _load_app(current: _Current, has_failed: "Synchronized[int]") -> RsgiApp | A
     """Runs in the worker, before its event loop."""
     sys.setswitchinterval(_SWITCH_S)
     _end_with_parent()
-    return make_app(current.config, partial(_give_up, has_failed))
+    return make_app(current.config, partial(_give_up, has_failed), ProtocolClosed)
 
 
 def _give_up(has_failed: "Synchronized[int]", error: Exception) -> None:

@@ -48,8 +48,7 @@ class Job:
 
     __slots__ = (
         *("batch", "caller", "commit", "counts", "endpoint", "error", "keys", "refusal"),
-        *("refused", "request", "rows", "sites", "stored", "tally", "tries", "verdicts"),
-        "waits_for",
+        *("refused", "request", "rows", "sites", "tally", "tries", "verdicts", "waits_for"),
     )
 
     def __init__(self, endpoint: Endpoint, request: Request, caller: Caller) -> None:
@@ -62,7 +61,6 @@ class Job:
         self.rows: list[Row] | None = None
         self.keys: list[bytes | None] = []
         self.verdicts: list[bool] = []
-        self.stored: list[Row] = []
         self.counts: dict[str, list[int]] = {}
         self.commit: Commit | None = None
         self.refused: Refused | None = None
@@ -77,13 +75,6 @@ class Job:
         if self.commit is None or isinstance(result := self.commit.result(), Receipt):
             return self.refusal
         return unavailable(result)
-
-
-class _NextTurn:
-    """To be awaited by who has only to let the others go first."""
-
-    def __await__(self) -> Generator[None, None, None]:
-        yield
 
 
 class _Turn(asyncio.Future[None]):
@@ -101,9 +92,25 @@ class _Turn(asyncio.Future[None]):
         """Not to be had."""
         return False
 
-    def land(self, _receipt: Receipt | None) -> None:
+    def land(self, receipt: Receipt | None) -> None:
         """The group that holds its rows is decided."""
+        if receipt is None:
+            # Here, because who was cancelled meanwhile does not come to it any more.
+            for job in self.jobs:
+                if job.commit is not None:
+                    assert job.tally is not None, "what was submitted was counted"
+                    job.tally.fail(job.counts)
         self.set_result(None)
+
+
+class _NextTurn:
+    """Awaited: everything else that is ready goes first."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield
+
+
+_NEXT_TURN: Final = _NextTurn()
 
 
 class Turns:
@@ -163,10 +170,11 @@ class Turns:
     def _take(self, jobs: list[Job]) -> Commit | None:
         """Take `jobs` through all steps; the commit of their rows, None if there are none."""
         now_us = self._now_us()
-        going = jobs
+        going = []
         for job in jobs:
             if job.batch is None:
                 job.request.now_us = now_us
+            going.append(job)
         for step in (self._decode, self._judge, self._complete):
             going = _each(going, step)
         going = self._look_up(going, now_us)
@@ -260,7 +268,7 @@ class Turns:
     def _look_up_one(self, job: Job, now_us: int, met: set[bytes | None]) -> bool:
         if not met.isdisjoint(job.keys):
             # The next time it will be in flight.
-            job.waits_for = _NextTurn()
+            job.waits_for = _NEXT_TURN
             return False
         try:
             found = self._dedup.find(job.keys, now_us, job.tries)
@@ -278,16 +286,21 @@ class Turns:
 
     def _submit(self, jobs: list[Job], now_us: int) -> Commit | None:
         """Put the rows of `jobs` on their way to the disk."""
-        jobs = _each(jobs, self._choose)
-        lines, rows, jobs = _encode(jobs)
+        rows: list[Row] = []
+        for job in jobs:
+            stored = self._rows_to_store(job)
+            job.counts = _count(stored)
+            rows += stored
         if not rows:
             return None
         try:
-            commit = self._store.submit(lines, rows, now_us)
+            lines = encode(rows)
+        except Exception:  # noqa: BLE001 a fault of ours in one row; it is told to whose it is
+            return self._submit_others(jobs, now_us)
+        try:
+            commit = self._store.submit(lines, len(rows), now_us)
         except StorageError as error:
-            # Also who has nothing to store: it may be the repeat of a row beside it.
-            for job in jobs:
-                job.refusal = unavailable(error)
+            _refuse(jobs, unavailable(error))
             return None
         flight = self._flights.of(commit)
         for job in jobs:
@@ -299,18 +312,25 @@ class Turns:
             flight.count(job.counts, job.endpoint.protocol, received_us)
         return commit
 
-    def _choose(self, job: Job) -> bool:
-        """Choose the rows that are stored."""
+    def _submit_others(self, jobs: list[Job], now_us: int) -> Commit | None:
+        """Leave out jobs with a row that cannot be encoded; then nobody repeats their events."""
+        going = _each(jobs, _can_be_encoded)
+        assert len(going) < len(jobs), "what can be encoded by itself can be with others"
+        for job in going:
+            for row in job.rows or []:
+                row.is_duplicate = 0
+        going = self._look_up(going, now_us)
+        return self._submit(going, now_us) if going else None
+
+    def _rows_to_store(self, job: Job) -> list[Row]:
         rows, verdicts = job.rows, job.verdicts
         assert rows is not None, "a job that goes on has some"
-        if True in verdicts:
-            if job.endpoint.stores_duplicates:
-                self._facts.mark_repeats(rows, job.keys, verdicts)
-            else:
-                rows = [row for row, is_repeat in zip(rows, verdicts, strict=True) if not is_repeat]
-        job.stored = rows
-        job.counts = _count(rows)
-        return True
+        if True not in verdicts:
+            return rows
+        if job.endpoint.stores_duplicates:
+            self._facts.mark_repeats(rows, job.keys, verdicts)
+            return rows
+        return [row for row, is_repeat in zip(rows, verdicts, strict=True) if not is_repeat]
 
 
 def _each(jobs: list[Job], step: Callable[[Job], bool]) -> list[Job]:
@@ -325,23 +345,24 @@ def _each(jobs: list[Job], step: Callable[[Job], bool]) -> list[Job]:
     return going
 
 
-def _encode(jobs: list[Job]) -> tuple[bytes, int, list[Job]]:
-    """The lines of all rows that `jobs` store, how many they are, and the jobs that can be taken.
+def _can_be_encoded(job: Job) -> bool:
+    """Raises what encoding the rows to store raises."""
+    assert job.rows is not None, "a job that goes on has some"
+    stores_all = job.endpoint.stores_duplicates
+    fates = zip(job.rows, job.verdicts, strict=True)
+    encode([row for row, is_repeat in fates if stores_all or not is_repeat])
+    return True
 
-    Should one have a row that cannot be written down, it is left out; and so is who has repeats,
-    because they may be of a row of that one.
+
+def _refuse(jobs: list[Job], refusal: Refusal) -> None:
+    """Nothing of `jobs` is stored: refuse those with new events, and those that repeat them.
+
+    What repeats events that are on disk may be told so all the same.
     """
-    rows = [row for job in jobs for row in job.stored]
-    try:
-        return encode(rows), len(rows), jobs
-    except Exception as error:  # noqa: BLE001 told to the one whose it is, as a fault of ours
-        for job in jobs:
-            if True in job.verdicts:
-                job.error = error
-        jobs = [job for job in jobs if job.error is None]
-    jobs = _each(jobs, lambda job: bool(encode(job.stored)))
-    rows = [row for job in jobs for row in job.stored]
-    return encode(rows), len(rows), jobs
+    fresh = {key for job in jobs for key in _fresh(job)}
+    for job in jobs:
+        if job.counts or not fresh.isdisjoint(job.keys):
+            job.refusal = refusal
 
 
 def _count(rows: list[Row]) -> dict[str, list[int]]:

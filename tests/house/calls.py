@@ -116,8 +116,11 @@ def decoders_are_built_once(module: Module) -> Iterator[Fault]:
 # --- errors
 
 CATCHES_ALL: Final[Mapping[str, str]] = {
-    "collector/asgi.py": "a bug of ours becomes a logged 500; a failed start must be told",
+    "collector/asgi.py": "a failed start must be told",
+    "collector/edge.py": "a bug of ours becomes a logged 500",
     "collector/periodic.py": "one failed turn must not be the last: it tells, and goes on",
+    "collector/rsgi.py": "a failed start must be told",
+    "collector/turns.py": "those who wait must be told; a fault in one request is not the others'",
     "storage/store.py": "what was opened is closed before the error goes on",
     "storage/upkeep.py": "nobody would miss a thread that ended: it tells, and tries again",
 }
@@ -160,8 +163,8 @@ BUILT_IN_SERVICE: Final = frozenset(
     {
         "collector.access.Access",
         "collector.addresses.AddressReader",
-        "collector.asgi.App",
-        "collector.asgi.Edge",
+        "collector.asgi.AsgiApp",
+        "collector.edge.Edge",
         "collector.facts.Facts",
         "collector.bookkeeper.BookKeeper",
         "collector.http.BodyReader",
@@ -175,12 +178,14 @@ BUILT_IN_SERVICE: Final = frozenset(
         "collector.privacy.AddressHasher",
         "collector.quarantine.Quarantine",
         "collector.ratelimit.Limiter",
+        "collector.rsgi.RsgiApp",
         "collector.salt.DailySalt",
         "collector.service.Service",
         "collector.replay.Replay",
         "collector.sites.Sites",
         "collector.sources.Sources",
         "collector.tally.Counts",
+        "collector.turns.Turns",
         "collector.usage.UsageKeeper",
         "storage.aside.Aside",
         "storage.Store.open",
@@ -202,9 +207,10 @@ NAMES_NO_PROTOCOL: Final = frozenset(
     f"collector/{name}.py"
     for name in (
         *("access", "addresses", "agents", "asgi", "audit", "book", "bookkeeper", "buckets"),
-        *("dedup", "event", "facts", "geo", "hints", "http", "ids", "marks", "masking", "metrics"),
-        *("normalise", "origin", "periodic", "pipeline", "privacy", "quarantine", "rawbody"),
-        *("refusal", "replay", "salt", "sources", "tally", "tokens", "usage", "watched"),
+        *("dedup", "edge", "event", "facts", "flight", "geo", "headers", "hints", "http", "ids"),
+        *("marks", "masking", "metrics", "normalise", "origin", "periodic", "pipeline", "privacy"),
+        *("quarantine", "rawbody", "refusal", "replay", "rsgi", "salt", "sources", "tally"),
+        *("tokens", "turns", "usage", "watched"),
     )
 )
 

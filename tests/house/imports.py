@@ -116,12 +116,15 @@ ONLY_IN: Final[Mapping[str, tuple[frozenset[str], str]]] = {
         frozenset(
             {
                 "collector/asgi.py",
+                "collector/edge.py",
                 "collector/http.py",
                 "collector/orders.py",
                 "collector/periodic.py",
                 "collector/quarantine.py",  # who waits for a refused event to be on disk
                 "collector/replay.py",
+                "collector/rsgi.py",
                 "collector/service.py",
+                "collector/turns.py",
                 "storage/byhand.py",
                 "storage/commit.py",
                 "storage/store.py",

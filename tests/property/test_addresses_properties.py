@@ -1,12 +1,14 @@
 """Whatever a client puts into the headers of proxies, it is found at the address it came from."""
 
 import ipaddress
-from typing import Any, Literal
+from typing import Literal
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from collector.addresses import AddressReader, address_key
+from collector.headers import Headers
+from tests.support.headers import Fields
 
 Style = Literal["x-forwarded-for", "forwarded"]
 
@@ -70,10 +72,13 @@ def journeys(draw: st.DrawFn, style: Style) -> tuple[str, str, list[bytes]]:
     return client, sender, values
 
 
-def scope(peer: str, style: Style, values: list[bytes], *others: tuple[bytes, bytes]) -> Any:
-    """What the server hands over."""
+def scope(
+    peer: str, style: Style, values: list[bytes], *others: tuple[bytes, bytes]
+) -> tuple[str, Headers]:
+    """What the front hands over: bytes that are no UTF-8 are replaced."""
     headers = [*others, *((style.encode(), value) for value in values)]
-    return {"client": (peer, 1), "headers": headers}
+    pairs = [(name.decode(), value.decode("utf-8", "replace")) for name, value in headers]
+    return f"[{peer}]:1" if ":" in peer else f"{peer}:1", Fields(pairs)
 
 
 @settings(max_examples=400, deadline=None)
@@ -85,7 +90,7 @@ def test_x_forwarded_for_cannot_be_spoofed(
     client, peer, values = journey
     others = [(b"forwarded", value) for value in other]
     for reader in READERS["x-forwarded-for"]:
-        assert reader.read(scope(peer, "x-forwarded-for", values, *others)) == client
+        assert reader.read(*scope(peer, "x-forwarded-for", values, *others)) == client
 
 
 @settings(max_examples=600, deadline=None)
@@ -98,9 +103,9 @@ def test_forwarded_cannot_be_spoofed(
     client, peer, values = journey
     others = [(b"x-forwarded-for", value) for value in other]
     for reader in READERS["forwarded"]:
-        assert reader.read(scope(peer, "forwarded", values, *others)) == client
+        assert reader.read(*scope(peer, "forwarded", values, *others)) == client
     without = scope(peer, "forwarded", values)
-    assert AddressReader(PROXIES).read(without) == client, "auto, where the other is not there"
+    assert AddressReader(PROXIES).read(*without) == client, "auto, where the other is not there"
 
 
 @settings(max_examples=300, deadline=None)
@@ -112,7 +117,7 @@ def test_an_untrusted_peer_is_not_listened_to(
     others = [(b"forwarded", value) for value in both[1]]
     for readers in READERS.values():
         for reader in readers:
-            assert reader.read(scope(peer, "x-forwarded-for", both[0], *others)) == peer
+            assert reader.read(*scope(peer, "x-forwarded-for", both[0], *others)) == peer
 
 
 @settings(max_examples=400, deadline=None)
@@ -122,7 +127,7 @@ def test_nothing_raises_and_what_is_found_is_an_address(
 ) -> None:
     """Whatever trusted peers say, the answer is an address in its usual spelling."""
     for reader in READERS[style]:
-        found = reader.read(scope(peer, style, said))
+        found = reader.read(*scope(peer, style, said))
         assert str(ipaddress.ip_address(found)) == found
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.app import Collector
 from tests.support.process import CollectorProcess
 
 BODY_BYTES_MAX = 1_048_576
@@ -23,6 +24,12 @@ def _serving(
         log = collector.log_path.read_text(encoding="utf-8")
         assert "Traceback" not in log
         assert "failed" not in log
+
+
+@pytest.fixture(params=["rsgi", "asgi"])
+def each_front(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is asked in this process is asked through both fronts, one test after the other."""
+    monkeypatch.setattr(Collector, "front", request.param)
 
 
 @pytest.fixture(scope="session")

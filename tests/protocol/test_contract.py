@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +22,9 @@ from tests.support.app import (
     with_storage,
 )
 from tests.support.dialects import DIALECTS, Croct, Dialect, Sent, Zenovay
+from tests.support.rows import make_lines
 
+pytestmark = pytest.mark.usefixtures("each_front")
 every_dialect = pytest.mark.parametrize("dialect", DIALECTS, ids=lambda d: d.name)
 
 
@@ -285,17 +288,26 @@ def test_queue_full(dialect: Dialect, tmp_path: Path) -> None:
 
     async def play() -> None:
         async with running(tmp_path) as collector:
-            collector.service._store._commit._queue_bytes_max = 1
-            answers = await asyncio.gather(
-                *(_send(collector, dialect.event(identity)) for identity in "abc")
-            )
-            statuses = sorted(answer.status for answer in answers)
-            assert statuses[1:] == [503, 503]
-            for answer in answers:
-                if answer.status == 503:
+            store = collector.service._store
+            commit = store._commit
+            commit._queue_bytes_max = 1
+            commit._is_writing = True  # so that what is submitted waits
+            now_us = time.time_ns() // 1_000
+            store.submit(make_lines(1, received_time=now_us), 1, now_us)
+            for identities in ("a", "abca"):
+                answers = await asyncio.gather(
+                    *(_send(collector, dialect.event(identity)) for identity in identities)
+                )
+                for answer in answers:
+                    assert answer.status == 503
                     assert answer.headers["retry-after"] == "1"
                     assert dialect.code_of(answer.status, answer.body)
+            commit._is_writing = False
+            commit._drain()
             assert len(collector.rows()) == 1
+            again = await _send(collector, dialect.event("a"))
+            assert dialect.is_success(again.status, again.body)
+            assert len(collector.rows("SELECT * FROM events WHERE is_duplicate = 0")) == 2
 
     run(play())
 

@@ -13,7 +13,7 @@ _REQUESTS = 400
 
 
 def test_requests_leave_no_cycles(tmp_path: Path) -> None:
-    """Cycles would be collected while others wait: a pause of some milliseconds, again and again."""
+    """Cycles would be collected while others wait: a pause of milliseconds, again and again."""
 
     async def play() -> None:
         async with running(tmp_path) as collector:

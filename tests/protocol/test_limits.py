@@ -16,6 +16,7 @@ from collector import service as service_module
 from collector.config import Config, Site
 from collector.http import Disconnected
 from collector.keys import DEMO_KEY
+from tests.support import fronts
 from tests.support.app import (
     ORIGIN,
     Answer,
@@ -440,26 +441,11 @@ def test_what_is_refused_early_still_takes_the_body_in(dialect: Dialect, tmp_pat
 async def _left_of(collector: Collector, sent: Sent, headers: dict[str, str], body: bytes) -> int:
     """How many pieces of a body were not received when a 429 was answered."""
     pieces = [body[i : i + 50] for i in range(0, len(body), 50)]
-    answered: list[dict[str, Any]] = []
-
-    async def receive() -> dict[str, Any]:
-        piece = pieces.pop(0)
-        return {"type": "http.request", "body": piece, "more_body": bool(pieces)}
-
-    async def send(message: dict[str, Any]) -> None:
-        answered.append(message)
-
-    scope = {
-        "type": "http",
-        "method": "POST",
-        "path": sent.path,
-        "query_string": b"",
-        "headers": [(n.lower().encode(), v.encode()) for n, v in headers.items()],
-        "client": ("203.0.113.9", 1),
-    }
-    await collector.edge.answer(scope, receive, send)
-    assert answered[0]["status"] == 429
-    return len(pieces)
+    fields = [(name.lower(), value.encode()) for name, value in headers.items()]
+    asked = fronts.Asked("POST", sent.path, fields, pieces)
+    answered = await fronts.ask(collector.front, collector.edge, asked)
+    assert answered.status == 429
+    return answered.left
 
 
 @every_dialect

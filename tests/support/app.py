@@ -6,16 +6,17 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import msgspec
 
-from collector import asgi, config_file
+from collector import config_file
 from collector import service as service_module
 from collector.config import Config, Tier
 from collector.service import Service
 from storage import Files
 from storage.query import Lake
+from tests.support import fronts
 
 ORIGIN = {"Origin": "http://localhost"}
 service_module._LINGER_S = 0.0  # there are no sockets here to wait for
@@ -83,7 +84,10 @@ def with_tier(config: Config, **members: int) -> Config:
 
 
 class Collector:
-    """A running service, asked through its ASGI edge."""
+    """A running service, asked through one of its fronts."""
+
+    # The one that is served by default; some tests go through both (`each_front`).
+    front: ClassVar[fronts.Front] = "rsgi"
 
     def __init__(self, config: Config, files: Files | None = None) -> None:
         self.config = config
@@ -108,31 +112,17 @@ class Collector:
     ) -> Answer:
         """One request; a body that is not bytes is sent as JSON."""
         data = body if isinstance(body, bytes) else msgspec.json.encode(body)
-        pairs = headers.items() if isinstance(headers, Mapping) else headers
-        path, _, query = path.partition("?")
-        scope = {
-            "type": "http",
-            "method": method,
-            "path": path,
-            "query_string": query.encode(),
-            "headers": [(n.lower().encode("latin-1"), v.encode("latin-1")) for n, v in pairs],
-            "client": (address, 40_000),
-        }
+        given = headers.items() if isinstance(headers, Mapping) else headers
+        pairs = [(name.lower(), value.encode("latin-1")) for name, value in given]
         step = max(1, -(-len(data) // chunks))
-        parts = [data[i : i + step] for i in range(0, len(data), step)] or [b""]
-        sent: list[dict[str, Any]] = []
-
-        async def receive() -> dict[str, Any]:
-            part = parts.pop(0)
-            return {"type": "http.request", "body": part, "more_body": bool(parts)}
-
-        async def send(message: dict[str, Any]) -> None:
-            sent.append(message)
-
-        await asgi.serve(self.edge, scope, receive, send)
-        assert [m["type"] for m in sent] == ["http.response.start", "http.response.body"]
-        fields = {n.decode(): v.decode("latin-1") for n, v in sent[0]["headers"]}
-        return Answer(sent[0]["status"], fields, sent[1]["body"])
+        pieces = [data[i : i + step] for i in range(0, len(data), step)] or [b""]
+        if chunks > 1:
+            pairs.append(("transfer-encoding", b"chunked"))
+        elif data and "content-length" not in dict(pairs):
+            pairs.append(("content-length", b"%d" % len(data)))
+        asked = fronts.Asked(method, path, pairs, pieces, address)
+        found = await fronts.ask(self.front, self.edge, asked)
+        return Answer(found.status, found.headers, found.body)
 
     async def post(self, path: str, body: object, **headers: str) -> Answer:
         """POST with headers given as keywords (`x_api_key=...`)."""

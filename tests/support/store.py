@@ -62,9 +62,10 @@ class Harness:
                     store.keys.add(keys, self.now_us, receipt.segment)
 
             try:
-                future = store.submit(lines, len(numbers), self.now_us, on_done)
+                future = store.submit(lines, len(numbers), self.now_us)
             except StorageError:
                 return False
+            future.on_done.append(on_done)
             result = await future
             assert settled == [isinstance(result, Receipt)]
             return settled[0]

@@ -2,19 +2,19 @@
 
 import timeit
 from functools import partial
-from typing import Any
 
 import pytest
 
 from collector.addresses import AddressReader, address_key
+from collector.headers import Headers
+from tests.support.headers import Fields
 
 PROXIES = ["10.0.0.0/8", "fd00::/8"]
 
 
-def scope(peer: str, *headers: tuple[str, str]) -> dict[str, Any]:
+def scope(peer: str, *headers: tuple[str, str]) -> tuple[str, Headers]:
     """What the server hands over; `headers` in the order in which they came."""
-    pairs = [(name.encode(), value.encode("latin-1")) for name, value in headers]
-    return {"client": (peer, 1), "headers": [(b"host", b"x"), *pairs]}
+    return f"[{peer}]:1" if ":" in peer else f"{peer}:1", Fields([("host", "x"), *headers])
 
 
 def x_forwarded_for(*values: str) -> list[tuple[str, str]]:
@@ -50,7 +50,7 @@ def forwarded(*values: str) -> list[tuple[str, str]]:
 )
 def test_x_forwarded_for_through_trusted_proxies(peer: str, said: list[str], expected: str) -> None:
     """The right-most address that is not trusted; what an untrusted peer says is not read."""
-    assert AddressReader(PROXIES).read(scope(peer, *x_forwarded_for(*said))) == expected
+    assert AddressReader(PROXIES).read(*scope(peer, *x_forwarded_for(*said))) == expected
 
 
 @pytest.mark.parametrize(
@@ -95,30 +95,30 @@ def test_x_forwarded_for_through_trusted_proxies(peer: str, said: list[str], exp
 def test_forwarded_through_trusted_proxies(said: list[str], expected: str) -> None:
     """RFC 7239, read from the right; the same with either setting that reads it."""
     asked = scope("10.0.0.1", *forwarded(*said))
-    assert AddressReader(PROXIES, "forwarded").read(asked) == expected
-    assert AddressReader(PROXIES).read(asked) == expected
-    assert AddressReader(PROXIES, "x-forwarded-for").read(asked) == "10.0.0.1"
+    assert AddressReader(PROXIES, "forwarded").read(*asked) == expected
+    assert AddressReader(PROXIES).read(*asked) == expected
+    assert AddressReader(PROXIES, "x-forwarded-for").read(*asked) == "10.0.0.1"
     untrusted = scope("203.0.113.9", *forwarded(*said))
-    assert AddressReader(PROXIES).read(untrusted) == "203.0.113.9"
+    assert AddressReader(PROXIES).read(*untrusted) == "203.0.113.9"
 
 
 def test_a_proxy_that_writes_one_header_passes_the_other_on() -> None:
     """Where both are there, `auto` believes X-Forwarded-For; `forwarded` only the other one."""
     client = [*forwarded("for=6.6.6.6"), *x_forwarded_for("198.51.100.7")]
     for asked in (scope("10.0.0.1", *client), scope("10.0.0.1", *client[::-1])):
-        assert AddressReader(PROXIES).read(asked) == "198.51.100.7"
-        assert AddressReader(PROXIES, "x-forwarded-for").read(asked) == "198.51.100.7"
-        assert AddressReader(PROXIES, "forwarded").read(asked) == "6.6.6.6"
+        assert AddressReader(PROXIES).read(*asked) == "198.51.100.7"
+        assert AddressReader(PROXIES, "x-forwarded-for").read(*asked) == "198.51.100.7"
+        assert AddressReader(PROXIES, "forwarded").read(*asked) == "6.6.6.6"
     empty = scope("10.0.0.1", *forwarded("for=6.6.6.6"), *x_forwarded_for(""))
-    assert AddressReader(PROXIES).read(empty) == "10.0.0.1", "an empty header is there too"
+    assert AddressReader(PROXIES).read(*empty) == "10.0.0.1", "an empty header is there too"
 
 
 def test_no_trusted_proxies_means_no_headers_are_believed() -> None:
     """The default believes nobody."""
     said = [*x_forwarded_for("6.6.6.6"), *forwarded("for=6.6.6.6")]
-    assert AddressReader([]).read(scope("127.0.0.1", *said)) == "127.0.0.1"
-    assert AddressReader(["10.0.0.0/8"]).read({"client": None, "headers": []}) == ""
-    assert AddressReader(["0.0.0.0/0"]).read(scope("no address", *said)) == "no address"
+    assert AddressReader([]).read(*scope("127.0.0.1", *said)) == "127.0.0.1"
+    assert AddressReader(["10.0.0.0/8"]).read("", {}) == ""
+    assert AddressReader(["0.0.0.0/0"]).read(*scope("no address", *said)) == "no address"
 
 
 @pytest.mark.parametrize("filler", ["6.6.6.6, ", "for=6.6.6.6, ", '"', '\\"', ",", " ", "a=b;"])
@@ -127,9 +127,9 @@ def test_headers_of_any_length_cost_little_and_change_nothing(filler: str) -> No
     for header in (x_forwarded_for, forwarded):
         added = "198.51.100.7" if header is x_forwarded_for else "for=198.51.100.7"
         asked = scope("10.0.0.1", *header(filler * 20_000 + ", " + added))
-        assert AddressReader(PROXIES).read(asked) == "198.51.100.7"
+        assert AddressReader(PROXIES).read(*asked) == "198.51.100.7"
         # Nothing but the client's own: nobody trusted wrote it, and still nothing breaks.
-        AddressReader(PROXIES).read(scope("10.0.0.1", *header(filler * 20_000)))
+        AddressReader(PROXIES).read(*scope("10.0.0.1", *header(filler * 20_000)))
 
 
 @pytest.mark.parametrize("host", ["a" * 3_000, "a," * 1_500, '\\"' * 1_500, "\\\\" * 30_000])
@@ -139,9 +139,9 @@ def test_a_long_host_does_not_push_the_client_out(client: str, order: str, host:
     """A proxy that copies the client's Host into `Forwarded` is not taken for the client."""
     said = client + order.format(host)
     for reader in (AddressReader(PROXIES, "forwarded"), AddressReader(PROXIES)):
-        assert reader.read(scope("10.0.0.1", *forwarded(said))) == "198.51.100.7"
+        assert reader.read(*scope("10.0.0.1", *forwarded(said))) == "198.51.100.7"
         through = said + f', for=10.2.3.4;host="{host[:3_000]}"'
-        assert reader.read(scope("10.0.0.1", *forwarded(through))) == "198.51.100.7"
+        assert reader.read(*scope("10.0.0.1", *forwarded(through))) == "198.51.100.7"
 
 
 @pytest.mark.parametrize("filler", ['"', '\\"', '"a"', "\\", ",", '",', "for=10.0.0.1;", "1", ":"])
@@ -150,7 +150,9 @@ def test_reading_takes_time_in_proportion_to_the_header(filler: str) -> None:
     for header in (x_forwarded_for, forwarded):
         for opening in ("", '"'):
             asked = scope("10.0.0.1", *header(filler * (65_000 // len(filler)) + opening))
-            seconds = timeit.repeat(partial(AddressReader(PROXIES).read, asked), number=1, repeat=3)
+            seconds = timeit.repeat(
+                partial(AddressReader(PROXIES).read, *asked), number=1, repeat=3
+            )
             assert min(seconds) < 1  # the square would take minutes
 
 
@@ -159,11 +161,11 @@ def test_half_an_address_is_none() -> None:
     row = ", ".join(["6.123.123.123", *["10.100.100.10"] * 5_000])
     for blanks in range(15):  # wherever the cut falls
         asked = scope("10.0.0.1", *x_forwarded_for(row + " " * blanks))
-        assert AddressReader(PROXIES).read(asked) == "10.100.100.10"
+        assert AddressReader(PROXIES).read(*asked) == "10.100.100.10"
     row = ", ".join(["for=6.123.123.123", *["for=10.100.100.10"] * 4_000])
     for blanks in range(19):
         asked = scope("10.0.0.1", *forwarded(row + " " * blanks))
-        assert AddressReader(PROXIES).read(asked) == "10.100.100.10"
+        assert AddressReader(PROXIES).read(*asked) == "10.100.100.10"
 
 
 def test_what_is_remembered_is_bounded() -> None:
@@ -171,10 +173,10 @@ def test_what_is_remembered_is_bounded() -> None:
     reader = AddressReader(PROXIES)
     hops = [f"198.{number >> 8}.{number & 255}.7" for number in range(6_000)]
     for hop in hops:
-        assert reader.read(scope("10.0.0.1", *x_forwarded_for("x" * 300 + "," + hop))) == hop
+        assert reader.read(*scope("10.0.0.1", *x_forwarded_for("x" * 300 + "," + hop))) == hop
     assert reader._behind_cached.cache_info().currsize == 0
     for hop in hops:
-        assert reader.read(scope("10.0.0.1", *x_forwarded_for(hop))) == hop
+        assert reader.read(*scope("10.0.0.1", *x_forwarded_for(hop))) == hop
     for cache in (reader._behind_cached, reader._is_trusted, address_key):
         assert cache.cache_info().currsize <= 4_096
 

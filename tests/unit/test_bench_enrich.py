@@ -17,11 +17,11 @@ def test_enrichment_is_measured_and_left_as_it_was(
     """Parts, then the whole with and without; a new agent costs more than a known one."""
     monkeypatch.setattr(enrich, "_CALLS", 200)
     monkeypatch.setattr(enrich, "_REQUESTS", 100)
-    before = (Facts._fill_agent, Geo.place, Marker.mark)
+    before = (Facts._read_agent, Geo.place, Marker.mark)
     found = {
         figure.name: figure.value for figure in enrich.enrich(Options(directory=tmp_path, rounds=1))
     }
-    assert (Facts._fill_agent, Geo.place, Marker.mark) == before
+    assert (Facts._read_agent, Geo.place, Marker.mark) == before
     assert found["agent_miss_ns"] > 10 * found["agent_hit_ns"] > 0
     for traffic in ("scanova", "croct"):
         assert found[f"{traffic}_plain_us"] > 0

@@ -49,7 +49,7 @@ def test_requests_of_one_round_share_one_write() -> None:
     """Everything submitted before the loop turns lies in one group, in order."""
 
     async def play(wal: FakeWal, commit: GroupCommit, _: list[StorageError]) -> None:
-        futures = [commit.submit(b"%d\n" % n, 1, TODAY, lambda _ok: None) for n in range(5)]
+        futures = [commit.submit(b"%d\n" % n, 1, TODAY) for n in range(5)]
         results = await asyncio.gather(*futures)
         assert wal.groups == [(TODAY, b"0\n1\n2\n3\n4\n", 5)]
         assert results == [Receipt(1)] * 5
@@ -62,7 +62,7 @@ def test_days_do_not_share_a_group() -> None:
 
     async def play(wal: FakeWal, commit: GroupCommit, _: list[StorageError]) -> None:
         days = [TODAY, TODAY, date(2026, 11, 19), TODAY]
-        await asyncio.gather(*(commit.submit(b"x", 1, day, lambda _ok: None) for day in days))
+        await asyncio.gather(*(commit.submit(b"x", 1, day) for day in days))
         assert [(day, rows) for day, _, rows in wal.groups] == [
             (TODAY, 2),
             (date(2026, 11, 19), 1),
@@ -81,7 +81,8 @@ def test_done_is_called_once_before_waiters_wake(seconds: float) -> None:
         order: list[str] = []
         for number in range(20):
             wal.error = DiskFull("full") if number % 3 == 2 else None
-            future = commit.submit(b"x", 1, TODAY, lambda ok: order.append(f"done {bool(ok)}"))
+            future = commit.submit(b"x", 1, TODAY)
+            future.on_done.append(lambda ok: order.append(f"done {bool(ok)}"))
             result = await future
             order.append(f"woken {isinstance(result, Receipt)}")
         assert len(order) == 40
@@ -104,9 +105,7 @@ def test_a_busy_slow_disk_lets_the_log_be_looked_after() -> None:
         commit._uses_thread = True
         wal.seconds = 0.05
         commit._between_groups = lambda: looked.append(commit.is_writing)
-        futures = [
-            commit.submit(b"%d\n" % n, 1, date(2026, 11, n + 1), lambda _ok: None) for n in range(5)
-        ]
+        futures = [commit.submit(b"%d\n" % n, 1, date(2026, 11, n + 1)) for n in range(5)]
         await asyncio.gather(*futures)
         await asyncio.sleep(0)
         assert looked == [False] * 5
@@ -116,9 +115,7 @@ def test_a_busy_slow_disk_lets_the_log_be_looked_after() -> None:
 
         commit._between_groups = fail
         asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
-        futures = [
-            commit.submit(b"%d\n" % n, 1, date(2026, 12, n + 1), lambda _ok: None) for n in range(3)
-        ]
+        futures = [commit.submit(b"%d\n" % n, 1, date(2026, 12, n + 1)) for n in range(3)]
         assert len(await asyncio.gather(*futures)) == 3, "groups behind it are written all the same"
 
     _run(play)
@@ -129,11 +126,11 @@ def test_slow_disk_moves_to_the_thread_and_back() -> None:
 
     async def play(wal: FakeWal, commit: GroupCommit, _: list[StorageError]) -> None:
         wal.seconds = 0.1
-        await commit.submit(b"x", 1, TODAY, lambda _ok: None)
+        await commit.submit(b"x", 1, TODAY)
         assert commit._uses_thread
         wal.seconds = 0.0
         for _round in range(40):
-            await commit.submit(b"x", 1, TODAY, lambda _ok: None)
+            await commit.submit(b"x", 1, TODAY)
         assert not commit._uses_thread
 
     _run(play)
@@ -143,13 +140,13 @@ def test_queue_is_bounded() -> None:
     """Beyond queue_bytes_max a submission is refused and nothing of it is kept."""
 
     async def play(wal: FakeWal, commit: GroupCommit, _: list[StorageError]) -> None:
-        first = commit.submit(b"x" * 80, 1, TODAY, lambda _ok: None)
+        first = commit.submit(b"x" * 80, 1, TODAY)
         with pytest.raises(QueueFull):
-            commit.submit(b"y" * 30, 1, TODAY, lambda _ok: pytest.fail("was not taken"))
+            commit.submit(b"y" * 30, 1, TODAY)
         assert commit.queue_bytes == 80
         await first
         assert commit.queue_bytes == 0
-        await commit.submit(b"z" * 30, 1, TODAY, lambda _ok: None)
+        await commit.submit(b"z" * 30, 1, TODAY)
         assert [lines[:1] for _, lines, _ in wal.groups] == [b"x", b"z"]
 
     _run(play, queue_bytes_max=100)
@@ -162,15 +159,17 @@ def test_after_a_failed_sync_nothing_is_written() -> None:
         wal.error = SyncFailed("sync")
         settled: list[Receipt | None] = []
         futures = [
-            commit.submit(b"x", 1, TODAY, settled.append),
-            commit.submit(b"y", 1, date(2026, 11, 19), settled.append),
+            commit.submit(b"x", 1, TODAY),
+            commit.submit(b"y", 1, date(2026, 11, 19)),
         ]
+        for future in futures:
+            future.on_done.append(settled.append)
         results = await asyncio.gather(*futures)
         wal.error = None
         assert all(isinstance(result, SyncFailed) for result in results)
         assert settled == [None, None]
         with pytest.raises(SyncFailed):
-            commit.submit(b"z", 1, TODAY, settled.append)
+            commit.submit(b"z", 1, TODAY)
         assert wal.groups == []
         assert failures
 
@@ -182,11 +181,11 @@ def test_close_decides_what_is_enqueued() -> None:
 
     async def play(wal: FakeWal, commit: GroupCommit, _: list[StorageError]) -> None:
         wal.seconds = 0.1
-        futures = [commit.submit(b"x", 1, TODAY, lambda _ok: None) for _round in range(3)]
+        futures = [commit.submit(b"x", 1, TODAY) for _round in range(3)]
         await commit.close()
         assert all(isinstance(future.result(), Receipt) for future in futures)
         with pytest.raises(Closed):
-            commit.submit(b"y", 1, TODAY, lambda _ok: None)
+            commit.submit(b"y", 1, TODAY)
 
     _run(play)
 
@@ -198,7 +197,9 @@ def test_who_gives_up_waiting_takes_nobody_along() -> None:
         settled: list[object] = []
 
         async def wait() -> object:
-            return await commit.submit(b"x", 1, TODAY, settled.append)
+            future = commit.submit(b"x", 1, TODAY)
+            future.on_done.append(settled.append)
+            return await future
 
         tasks = [asyncio.ensure_future(wait()) for _ in range(3)]
         await asyncio.sleep(0)
@@ -207,6 +208,6 @@ def test_who_gives_up_waiting_takes_nobody_along() -> None:
         assert [results[0], results[2]] == [Receipt(1)] * 2
         assert isinstance(results[1], asyncio.CancelledError)
         assert settled == [Receipt(1)] * 3
-        assert await commit.submit(b"y", 1, TODAY, settled.append) == Receipt(2)
+        assert await commit.submit(b"y", 1, TODAY) == Receipt(2)
 
     _run(play)

@@ -49,8 +49,8 @@ def _request(path: str, headers: dict[str, str], body: bytes) -> Request:
     return Request(
         method="POST",
         path=path,
-        query=b"",
-        headers={name.lower().encode(): value.encode() for name, value in headers.items()},
+        query="",
+        headers={name.lower(): value for name, value in headers.items()},
         body=body,
         id="0",
         now_us=NOW_MS * 1_000,
@@ -253,13 +253,13 @@ def _listening(fake: _Fake) -> Iterator[str]:
             else:
                 response = fake.answer(self.path, dict(self.headers), body)
                 if response is None:
-                    retry = [(b"Retry-After", b"3")]
+                    retry = [("Retry-After", "3")]
                     status, headers, text = fake.status, retry, b"later"
                 else:
                     status, headers, text = response.status, response.headers, response.body
             self.send_response(status)
             for name, value in headers:
-                self.send_header(name.decode(), value.decode())
+                self.send_header(name, value)
             if status != 204:
                 self.send_header("Content-Length", str(len(text)))
             self.end_headers()

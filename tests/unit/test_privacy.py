@@ -155,13 +155,13 @@ def test_an_address_becomes_a_salted_digest():
     """SHA-256 of salt and address, hex."""
     expected = hashlib.sha256(SALT + b"203.0.113.7").hexdigest()
 
-    assert AddressHasher().hash("203.0.113.7", 20_000, SALT) == expected
+    assert AddressHasher().hash("203.0.113.7", SALT) == expected
 
 
 @pytest.mark.parametrize("address", [None, ""])
 def test_no_address_is_unknown(address):
     """The sentinel of the vendor's page."""
-    assert AddressHasher().hash(address, 20_000, SALT) == "unknown"
+    assert AddressHasher().hash(address, SALT) == "unknown"
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_spellings_of_an_address_are_one(one, other):
     """A dual-stack socket and a proxy tell the same visitor."""
     hasher = AddressHasher()
 
-    assert hasher.hash(one, 1, SALT) == hasher.hash(other, 1, SALT)
+    assert hasher.hash(one, SALT) == hasher.hash(other, SALT)
 
 
 def test_what_is_no_address_is_hashed_as_it_is():
@@ -184,7 +184,7 @@ def test_what_is_no_address_is_hashed_as_it_is():
     hasher = AddressHasher()
     for text in ("not an address", "1.2.3.4:80", "\ud800", "x" * 10_000):
         expected = hashlib.sha256(SALT + text.encode("utf-8", "surrogatepass")).hexdigest()
-        assert hasher.hash(text, 1, SALT) == expected
+        assert hasher.hash(text, SALT) == expected
 
 
 def test_days_and_salts_differ():
@@ -192,18 +192,18 @@ def test_days_and_salts_differ():
     hasher = AddressHasher()
     today, tomorrow = b"a" * 32, b"b" * 32
 
-    first = hasher.hash("203.0.113.7", 1, today)
-    second = hasher.hash("203.0.113.7", 2, tomorrow)
-    again = hasher.hash("203.0.113.7", 1, today)
+    first = hasher.hash("203.0.113.7", today)
+    second = hasher.hash("203.0.113.7", tomorrow)
+    again = hasher.hash("203.0.113.7", today)
 
     assert first == again != second
-    assert hasher.hash("203.0.113.7", 1, tomorrow) == second
+    assert hasher.hash("203.0.113.7", tomorrow) == second
 
 
 def test_a_hasher_keeps_no_address():
     """Nothing that a memory dump of the hasher would show names the client."""
     hasher = AddressHasher()
 
-    hasher.hash("203.0.113.7", 1, SALT)
+    hasher.hash("203.0.113.7", SALT)
 
     assert "203.0.113.7" not in repr(vars(hasher))

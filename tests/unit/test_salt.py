@@ -117,9 +117,9 @@ def test_a_hasher_forgets_the_salt_with_its_day():
     """Not even the state of the digest is left, which would do as well as the salt."""
     hasher = AddressHasher()
     salt = b"s" * 32
-    before = hasher.hash("203.0.113.7", 1, salt)
+    before = hasher.hash("203.0.113.7", salt)
     prepared = hasher._salted.digest()
     hasher.forget()
     assert salt not in repr(vars(hasher)).encode()
     assert hasher._salted.digest() != prepared
-    assert hasher.hash("203.0.113.7", 1, salt) == before
+    assert hasher.hash("203.0.113.7", salt) == before

@@ -72,7 +72,7 @@ def test_uuid4_is_one() -> None:
 
 def _corrected(event_us: int, departure_us: int | None = None) -> tuple[int, tuple[str, ...]]:
     event = Event(row=make_row(1, event_time=event_us), departure_us=departure_us)
-    normalise.Clock(Time()).correct(event, NOW_US)
+    normalise.Clock(Time()).correct_all([event], NOW_US)
     assert event.row.received_time == NOW_US
     return event.row.event_time, event.row.flags
 

@@ -357,7 +357,7 @@ def test_what_is_wanted_in_parts_does_not_wait_for_a_pause(tmp_path: Path) -> No
             while not is_over:
                 number += 10
                 lines = make_lines(number)
-                await store.submit(lines, 1, NOW_US, lambda _receipt: None)
+                await store.submit(lines, 1, NOW_US)
 
         senders = [asyncio.ensure_future(send(number)) for number in range(4)]
         await asyncio.sleep(0.5)
