@@ -16,7 +16,12 @@ help:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@touch $@
 
-run: .venv/run.stamp ## set up and start the collector on http://127.0.0.1:8000
+# Where the environment forbids Python to keep byte code, every start would compile all of it.
+.PHONY: bytecode
+bytecode: .venv/run.stamp
+	@$(BIN)/python -m compileall -q collector storage
+
+run: bytecode ## set up and start the collector on http://127.0.0.1:8000
 	$(BIN)/collector serve
 
 test: .venv/dev.stamp ## set up and run every test

@@ -27,7 +27,7 @@ from bench.plan import CONNECTIONS_MAX, SECONDS_MAX
 from bench.refusals import refusals
 from bench.remote import NotAllowed, Target, remote, target
 from bench.restart import restart
-from bench.target import NotReady
+from bench.target import NotReady, compile_packages
 from bench.throughput import batches, singles
 
 _MEASUREMENTS: Final[dict[str, tuple[str, Callable[[Options], list[Figure]]]]] = {
@@ -55,6 +55,7 @@ _HELP: Final = "\b\n" + "\n".join(
 
 
 def _measure(names: Sequence[str], options: Options) -> list[Figure]:
+    compile_packages()
     figures: list[Figure] = []
     for name in names or _MEASUREMENTS:
         began_s = time.perf_counter()

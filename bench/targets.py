@@ -27,7 +27,7 @@ from bench.growth import growth
 from bench.memory import memory
 from bench.options import Options
 from bench.restart import cold_starts, restart
-from bench.target import NotReady
+from bench.target import NotReady, compile_packages
 
 # What is to be joined is looked at every ten seconds: each round must have one such look.
 _JOINING_ROUND_S: Final = 10.5
@@ -79,6 +79,7 @@ def quick(options: Options) -> Options:
 
 def measure(names: Sequence[str], options: Options) -> tuple[list[Figure], list[str]]:
     """The figures of the measures called `names`, and which of them failed, with the reason."""
+    compile_packages()
     figures: list[Figure] = []
     failures: list[str] = []
     for name in names:

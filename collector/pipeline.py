@@ -96,13 +96,15 @@ class Pipeline:
         job = Job(once, request, caller)
         job.batch, job.sites = Batch(items=[item]), [site]
         await self._take(job)
+        tally = _tally_of(job)
         failure = job.failure
         if failure is not None:
+            # Not received again: it stays where it is kept, and counts there.
             return failure
         outcome = _outcomes([item], job.verdicts)[0]
-        self._decide(once, [outcome], [site], _tally_of(job))
-        _tally_of(job).is_answered = True
-        _tally_of(job).close()
+        self._decide(once, [outcome], [site], tally)
+        tally.is_answered = True
+        tally.close()
         return outcome
 
     async def _take(self, job: Job) -> None:

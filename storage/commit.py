@@ -9,9 +9,10 @@ Invariants:
    what they do (remembering keys, or giving them back) never depends on the waiting tasks.
 5. After a failed sync nothing is written any more.
 
-On a fast disk the write happens on the event loop, between two rounds of requests: a hand-over to
-a thread costs more than the sync itself. While the disk is slow it happens on a thread, so that
-the loop goes on reading requests, which then share the next sync.
+On a fast disk a small group is written on the event loop, between two rounds of requests: a
+hand-over to a thread costs more than the sync itself. A large group, and any while the disk is
+slow, is written on a thread, so that the loop goes on reading requests, which then share the next
+sync.
 """
 
 import asyncio
@@ -30,6 +31,9 @@ from storage.wal import Wal
 # One write stays below this unless one submission alone is larger, so that a queue of large
 # batches is answered piece by piece.
 _GROUP_BYTES_MAX: Final = 8 * 1024 * 1024
+# From here on a group is large: a batch of some hundred events. To write and sync it takes longer
+# than the hand-over, and the next batch can be decoded meanwhile.
+_LARGE_BYTES: Final = 262_144
 # Above the first a write counts as slow, below the second as fast again; seconds, smoothed.
 _SLOW_S: Final = 0.010
 _FAST_S: Final = 0.004
@@ -146,7 +150,7 @@ class GroupCommit:
         self._is_scheduled = False
         while self._groups and not self._is_writing:
             group = self._groups.popleft()
-            if not self._uses_thread:
+            if not self._uses_thread and group.bytes < _LARGE_BYTES:
                 self._finish(group, *self._write(group))
                 continue
             self._is_writing = True
@@ -180,10 +184,14 @@ class GroupCommit:
             if isinstance(result, SyncFailed):
                 self._refusal = result
             self._on_failure(result)
-        for on_done in group.future.on_done:
+        # Taken out, because what is told knows the future: a cycle would be left behind per group.
+        told, group.future.on_done = group.future.on_done, []
+        for on_done in told:
             on_done(receipt)
         group.future.set_result(result)
         self.observe(seconds, group.rows)
+        if group.bytes >= _LARGE_BYTES:
+            return  # says little of how long a small one takes
         self._smoothed_s += (seconds - self._smoothed_s) / 8
         if self._smoothed_s > _SLOW_S:
             self._uses_thread = True

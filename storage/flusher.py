@@ -53,6 +53,6 @@ class Flusher:
     def _convert(self, sealed: Sealed, temporary: Path) -> None:
         if self._writer is None:
             self._writer = ParquetWriter()
-        rows = self._writer.write(sealed.path, temporary)
+        rows = self._writer.write(sealed.path, temporary, sealed.group_bytes_max)
         if rows != sealed.rows:
             raise FlushFailed(f"{sealed.path}: holds {sealed.rows} rows, {rows} were converted")

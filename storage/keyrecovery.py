@@ -148,7 +148,7 @@ def _table_of(keys: Keys) -> dict[bytes, int]:
     return dict(zip(split_up, keys.times.tolist(), strict=True))
 
 
-def lines_in(data: bytes, groups: tuple[segment.Group, ...]) -> list[RowLine]:
+def lines_in(data: bytes | memoryview, groups: Iterable[segment.Group]) -> list[RowLine]:
     """The rows in groups of a segment's bytes; many lines with each call, a start waits for it."""
     view = memoryview(data)
     return [

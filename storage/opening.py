@@ -4,13 +4,27 @@ import logging
 from pathlib import Path
 from typing import Final
 
-from storage import census, keyrecovery, layout, recovery, segment, views
-from storage.census import Logged
+import msgspec
+
+from storage import census, keyrecovery, layout, recovery, views
+from storage.census import Logged, Places
 from storage.files import Files
 from storage.keyrun import Keys
+from storage.logreader import LogReader
+from storage.recovery import SegmentState
 from storage.wal import Sealed
 
 _log: Final = logging.getLogger("collector.storage")
+
+
+class _Read(msgspec.Struct, frozen=True):
+    """What a start has to know of one segment; `last`: where its last valid group begins."""
+
+    state: SegmentState
+    keys: Keys
+    places: Places
+    group_bytes_max: int
+    last: int
 
 
 def recover(
@@ -21,32 +35,49 @@ def recover(
     Raises `Corruption` or OSError.
     """
     wal = directory / layout.WAL
-    states: list[recovery.SegmentState] = []
-    keys: dict[int, Keys] = {}
-    logged: dict[int, Logged] = {}
-    for number in found.segments:
-        data = files.read(wal / layout.segment_name(number))
-        state, scan = recovery.judge_bytes(number, data)
-        states.append(state)
-        lines = keyrecovery.lines_in(data, scan.groups)
-        keys[number] = keyrecovery.keys_of(lines)
-        if state.date is not None:
-            logged[number] = Logged(state.date, census.places_of(lines))
+    paths = {number: wal / layout.segment_name(number) for number in found.segments}
+    reader = LogReader(files)
+    every = [_read(number, path, reader, files) for number, path in paths.items()]
     recovery.make_names_last(found, directory, files)
+    states = [one.state for one in every]
     actions = recovery.plan(states, found.parts, found.temporaries, found.strangers)
     recovery.apply(actions, directory, files, _log.warning)
     removed = {a.number for a in actions if isinstance(a, recovery.RemoveSegment)}
-    if states and states[-1].number not in removed:
-        _write_again(wal / layout.segment_name(states[-1].number), data, scan.groups, files)
-    waiting = [
-        Sealed(s.number, s.date, s.rows, s.valid_bytes, wal / layout.segment_name(s.number))
-        for s in states
-        if s.number not in removed and s.date is not None
-    ]
-    return waiting, [keys[sealed.number] for sealed in waiting], logged
+    if every and states[-1].number not in removed:
+        _write_again(paths[states[-1].number], every[-1].last, states[-1].valid_bytes, files)
+    waiting: list[Sealed] = []
+    keys: list[Keys] = []
+    logged: dict[int, Logged] = {}
+    for one in every:
+        number, day = one.state.number, one.state.date
+        if day is None:
+            continue
+        logged[number] = Logged(day, one.places)
+        if number not in removed:
+            rows, size = one.state.rows, one.state.valid_bytes
+            waiting.append(Sealed(number, day, rows, size, one.group_bytes_max, paths[number]))
+            keys.append(one.keys)
+    return waiting, keys, logged
 
 
-def _write_again(path: Path, data: bytes, groups: tuple[segment.Group, ...], files: Files) -> None:
+def _read(number: int, path: Path, reader: LogReader, files: Files) -> _Read:
+    whole = reader.maybe_whole(path)
+    if whole is not None and whole.header.number == number:
+        state = SegmentState(number, whole.header.date, whole.rows, whole.bytes, whole.bytes)
+        return _Read(state, whole.keys, whole.places, whole.group_bytes_max, whole.last)
+    data = files.read(path)
+    state, scan = recovery.judge_bytes(number, data)
+    lines = keyrecovery.lines_in(data, scan.groups)
+    return _Read(
+        state,
+        keyrecovery.keys_of(lines),
+        census.places_of(lines),
+        max((group.next - group.start for group in scan.groups), default=0),
+        scan.groups[-2].next if len(scan.groups) > 1 else 0,
+    )
+
+
+def _write_again(path: Path, start: int, end: int, files: Files) -> None:
     """Make sure that the last group, which looks valid, is on disk and not only in memory.
 
     A run that ended in a failed sync leaves a last group that can be read but may never have
@@ -54,8 +85,12 @@ def _write_again(path: Path, data: bytes, groups: tuple[segment.Group, ...], fil
     rows count as stored; so its bytes are written once more, where they are. Interrupted, that
     changes nothing: they are the same bytes. All groups before it were synced.
     """
-    start = groups[-2].next if len(groups) > 1 else 0
-    files.write_again(path, data[start : groups[-1].next], start)
+    descriptor = files.open_for_reading(path)
+    try:
+        data = files.read_at(descriptor, end - start, start)
+    finally:
+        files.close(descriptor)
+    files.write_again(path, data, start)
 
 
 def write_views(directory: Path, files: Files) -> None:

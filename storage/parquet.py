@@ -10,12 +10,15 @@ from pathlib import Path
 
 import duckdb
 
+from storage import partlayout
 from storage.errors import StorageError
 from storage.keyrun import Keys
 from storage.schema import COLUMNS
 
 # A line holds one row; the largest comes from one event that fills a request body.
 LINE_BYTES_MAX = 32 * 1024 * 1024
+# DuckDB reads a file through a buffer of twice the longest line allowed; it takes no smaller one.
+_LINE_BYTES_MIN = 16 * 1024 * 1024
 # Of Parquet, at about 70 bytes a row; a row gives 24 bytes of keys.
 _BYTES_AT_ONCE = 64 * 1024 * 1024
 _FILES_AT_ONCE = 500
@@ -55,20 +58,24 @@ def listed(paths: Iterable[Path]) -> str:
     return f"[{', '.join(pattern(path) for path in paths)}]"
 
 
-def lines_sql(paths: Sequence[Path]) -> str:
-    """A table expression: the rows in segments `paths`, as they stand in the lines."""
+def lines_sql(paths: Sequence[Path], line_bytes_max: int = LINE_BYTES_MAX) -> str:
+    """A table expression: the rows in segments `paths`, as they stand in the lines.
+
+    A line longer than `line_bytes_max` is an error.
+    """
     columns = ", ".join(f"{column.name}: '{column.line_type}'" for column in COLUMNS)
     return (
         f"read_json({listed(paths)}, format = 'newline_delimited', columns = {{{columns}}}, "
-        f"maximum_object_size = {LINE_BYTES_MAX}) "
+        f"maximum_object_size = {line_bytes_max}) "
     )
 
 
-def select_sql(paths: Sequence[Path]) -> str:
-    """A query: the rows in segments `paths` as rows of the events table."""
+def select_sql(paths: Sequence[Path], line_bytes_max: int = LINE_BYTES_MAX) -> str:
+    """A query: the rows in segments `paths` as rows of the events table; see `lines_sql`."""
     chosen = ", ".join(f"{column.expression} AS {column.name}" for column in COLUMNS)
     # Header and commit lines have no event id.
-    return f"SELECT {chosen} FROM {lines_sql(paths)} WHERE event_id IS NOT NULL"  # noqa: S608
+    lines = lines_sql(paths, line_bytes_max)
+    return f"SELECT {chosen} FROM {lines} WHERE event_id IS NOT NULL"  # noqa: S608
 
 
 class ParquetWriter:
@@ -77,11 +84,15 @@ class ParquetWriter:
     def __init__(self, *, threads: int = 1) -> None:
         self._connection = connect(threads=threads)
 
-    def write(self, segment: Path, temporary: Path) -> int:
-        """Write the rows of `segment` to `temporary`; returns how many. Raises `duckdb.Error`."""
+    def write(self, segment: Path, temporary: Path, line_bytes_max: int = LINE_BYTES_MAX) -> int:
+        """Write the rows of `segment` to `temporary`; returns how many. Raises `duckdb.Error`.
+
+        `line_bytes_max`: as many bytes as the longest line, or more; the nearer, the faster.
+        """
+        line_bytes_max = min(max(line_bytes_max, _LINE_BYTES_MIN), LINE_BYTES_MAX)
         counted = self._connection.execute(
-            f"COPY ({select_sql([segment])}) TO {quote(temporary)} "
-            "(FORMAT parquet, COMPRESSION zstd)"
+            f"COPY ({select_sql([segment], line_bytes_max)}) TO {quote(temporary)} "
+            f"({partlayout.FRESH_COPY_OPTIONS})"
         ).fetchall()
         return int(counted[0][0])
 
@@ -95,6 +106,8 @@ def recent_keys(parts: Sequence[Path], since_us: int) -> Iterator[Keys]:
 
     Repeats that were stored again are left out: they do not open a window of their own.
     """
+    if not parts:
+        return  # a start without any need not wait for DuckDB
     try:
         with connect(threads=2) as connection:
             for group in _groups(parts):

@@ -9,9 +9,13 @@ from datetime import date
 from typing import Final
 
 import msgspec
+import numpy as np
 import xxhash
 
 FORMAT: Final = 1
+# A header line is about 70 bytes.
+HEADER_BYTES_MAX: Final = 1_000
+_LINE_FEED: Final = ord("\n")
 _COMMIT_START: Final = b'{"commit":'
 _NEXT_COMMIT: Final = b"\n" + _COMMIT_START
 # A commit line is about 80 bytes; a longer one is damage, whatever it holds.
@@ -98,7 +102,7 @@ def scan(data: bytes) -> Scan:
     while position < len(data):
         body = 0
         if position == 0:
-            found = _read_header(data)
+            found = read_header(data)
             if isinstance(found, str):
                 damage = found
                 break
@@ -113,13 +117,45 @@ def scan(data: bytes) -> Scan:
     return Scan(header if groups else None, tuple(groups), position, damage, goes_on)
 
 
+def leading_groups(data: memoryview, body: int) -> tuple[Group, ...]:
+    """The valid groups at the start of `data`, as `scan` finds them; none is looked for behind
+    one that is not valid, or not all there.
+
+    `data`: bytes from the border of a group on, `body`: where the header line in front ends, or 0.
+    Many times as fast as `scan` where groups are large, because it looks for all lines at once.
+    """
+    octets = np.frombuffer(data, np.uint8)
+    line_feeds = np.flatnonzero(octets == _LINE_FEED)
+    # Of each line but the first: the byte by which a commit line differs from a row.
+    thirds = octets[np.minimum(line_feeds[:-1] + 3, len(octets) - 1)]
+    groups: list[Group] = []
+    position, first = 0, 1 if body else 0
+    for index in np.flatnonzero(thirds == _COMMIT_START[2]).tolist():
+        end, following = int(line_feeds[index]) + 1, int(line_feeds[index + 1]) + 1
+        if index < first or bytes(data[end : end + len(_COMMIT_START)]) != _COMMIT_START:
+            continue
+        group = data[position:end]
+        commit = _decode_commit(data[end:following])
+        if (
+            commit is None
+            or commit.bytes != len(group)
+            or commit.xxh3 != xxhash.xxh3_64_hexdigest(group)
+            or commit.rows != index + 1 - first
+        ):
+            break
+        groups.append(Group(max(position, body), end, following, commit.rows))
+        position, first, body = following, index + 2, 0
+    return tuple(groups)
+
+
 def row_lines(data: bytes, groups: tuple[Group, ...]) -> Iterator[bytes]:
     """The row lines of `groups`, each without its line feed."""
     for group in groups:
         yield from data[group.start : group.end - 1].split(b"\n")
 
 
-def _read_header(data: bytes) -> tuple[Header, int] | str:
+def read_header(data: bytes) -> tuple[Header, int] | str:
+    """The header line at the start of `data` and where it ends, or what is wrong with it."""
     end = data.find(b"\n")
     if end < 0:
         return "no whole header line"
@@ -156,8 +192,16 @@ def _maybe_commit(data: bytes, start: int) -> tuple[_Commit, int] | None:
     end = data.find(b"\n", start, start + _COMMIT_BYTES_MAX)
     if end < 0:
         return None
+    commit = _decode_commit(memoryview(data)[start:end])
+    return None if commit is None else (commit, end + 1)
+
+
+def _decode_commit(line: memoryview) -> _Commit | None:
+    """A commit line, with or without its line feed."""
+    if len(line) > _COMMIT_BYTES_MAX:
+        return None
     try:
-        return _commit_decoder.decode(memoryview(data)[start:end]).commit, end + 1
+        return _commit_decoder.decode(line).commit
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
 

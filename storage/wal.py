@@ -16,19 +16,32 @@ from storage.files import Files
 
 
 class Sealed(msgspec.Struct, frozen=True):
-    """A segment that will not grow any more."""
+    """A segment that will not grow any more.
+
+    `group_bytes_max`: bytes of its largest group; no line is longer.
+    """
 
     number: int
     date: date
     rows: int
     bytes: int
+    group_bytes_max: int
     path: Path
 
 
 class _Open:
     """The segment that is being written. `size` is the end of the last committed group."""
 
-    __slots__ = ("date", "descriptor", "is_named", "number", "path", "rows", "size")
+    __slots__ = (
+        "date",
+        "descriptor",
+        "group_bytes_max",
+        "is_named",
+        "number",
+        "path",
+        "rows",
+        "size",
+    )
 
     def __init__(self, number: int, day: date, path: Path, descriptor: int) -> None:
         self.number = number
@@ -37,6 +50,7 @@ class _Open:
         self.descriptor = descriptor
         self.size = 0
         self.rows = 0
+        self.group_bytes_max = 0
         self.is_named = False  # its name is on disk
 
 
@@ -99,6 +113,7 @@ class Wal:
         self._sync(current)
         current.size += len(data)
         current.rows += rows
+        current.group_bytes_max = max(current.group_bytes_max, len(data))
         return current.number
 
     def seal(self) -> None:
@@ -110,7 +125,14 @@ class Wal:
         if current.rows:
             # Before anything can fail: a segment that nobody knows of would never be flushed.
             self.sealed.append(
-                Sealed(current.number, current.date, current.rows, current.size, current.path)
+                Sealed(
+                    current.number,
+                    current.date,
+                    current.rows,
+                    current.size,
+                    current.group_bytes_max,
+                    current.path,
+                )
             )
         self._files.close(current.descriptor)
         if current.rows == 0:

@@ -72,8 +72,13 @@ ONLY_IN: Final[Mapping[str, tuple[frozenset[str], str]]] = {
     "iptocc": (frozenset({"collector/geo.py"}), "one place decides where an address is"),
     "numpy": (
         frozenset(
-            f"storage/key{name}.py"
-            for name in ("filter", "index", "merge", "recovery", "run", "tasks")
+            {
+                *(
+                    f"storage/key{name}.py"
+                    for name in ("filter", "index", "merge", "recovery", "run", "tasks")
+                ),
+                "storage/segment.py",  # to look for all lines at once
+            }
         ),
         "arrays are how keys are sorted and filtered; a request is not an array",
     ),

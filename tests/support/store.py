@@ -46,13 +46,13 @@ class Harness:
         self.store = self.loop.run_until_complete(start())
         return self.store
 
-    def submit(self, *numbers: int) -> bool:
-        """Commit rows; True when they were acknowledged."""
+    def submit(self, *numbers: int, **members: object) -> bool:
+        """Commit rows, with `members` in each; True when they were acknowledged."""
         store = self.store
         assert store is not None
 
         async def commit() -> bool:
-            lines = make_lines(*numbers, received_time=self.now_us)
+            lines = make_lines(*numbers, received_time=self.now_us, **members)
             settled: list[bool] = []
 
             def on_done(receipt: Receipt | None) -> None:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from storage import Corruption, Files, Locked, Settings, Store, keyindex, layout
@@ -35,6 +36,25 @@ def test_acknowledged_rows_are_readable_before_and_after_the_flush(harness: Harn
     assert harness.settle_flushes()
     assert sorted(harness.glob()) == sorted(harness.readable()) == [1, 2]
     assert layout.list_segments(harness.directory / layout.WAL) == []
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_lines_of_any_length_are_flushed(harness: Harness, *, restarts: bool) -> None:
+    """A row of 34 MB among short ones gets into its part whole, before or after a restart."""
+    harness.open()
+    assert harness.submit(1)
+    assert harness.submit(2, page_title="x" * 34_000_000)
+    assert harness.submit(3)
+    if restarts:
+        harness.kill()
+        harness.open()
+    else:
+        harness.advance(1.1)
+    assert harness.settle_flushes()
+    titles = "SELECT length(page_title) FROM read_parquet(?) ORDER BY dedup_key"
+    with duckdb.connect() as connection:
+        rows = connection.execute(titles, [f"{harness.directory}/events/*/*.parquet"]).fetchall()
+    assert rows == [(None,), (34_000_000,), (None,)]
 
 
 def test_close_leaves_parts_and_no_segment(harness: Harness) -> None:
