@@ -16,7 +16,7 @@ from collector.bookkeeper import BookKeeper
 from collector.config import Site
 from collector.metrics import Metrics
 from collector.refusal import INVALID_FIELD, LATE, QUEUE_FULL, RATE_LIMITED
-from collector.tally import Counts
+from collector.tally import Counts, Tally
 from storage import census, day_of
 from storage.layout import Part
 
@@ -85,7 +85,7 @@ class World:
         self.leaves_rows = self.disk.is_unreadable
         self.counts = Counts(self.keeper.book, Metrics())
         self.open_segment()
-        self.flying: list[tuple[Any, Any, dict[str, list[int]], int]] = []
+        self.flying: list[tuple[Tally, dict[str, list[int]], int]] = []
 
     def open_segment(self) -> None:
         """The log goes on with another segment; its date never steps back."""
@@ -103,21 +103,26 @@ class World:
         for _ in range(unstored):
             tally.repeat(site.id)
         self.refused[site.id, "scanova", self.now_us // book.HOUR_US] += refused
-        if new + repeats:
-            rows = {site.id: [new, repeats]}
-            self.flying.append((tally, tally.submit(rows), rows, self.now_us))
-        tally.is_answered = True
-        tally.close()
+        if not new + repeats:
+            tally.is_answered = True
+            tally.close()
+            return
+        rows = {site.id: [new, repeats]}
+        tally.submit(rows)
+        self.flying.append((tally, rows, self.now_us))
 
     def commit(self, *, fails: bool) -> None:
         """The log writes what is in flight, or cannot."""
         if day_of(self.now_us) > self.day:
             self.seal()
-        for tally, decide, rows, time_us in self.flying:
+        for tally, rows, time_us in self.flying:
             if fails:
-                decide(None)
+                tally.fail(rows)
                 for site, (new, repeats) in rows.items():
                     tally.refuse(QUEUE_FULL, Site(id=site), new + repeats)
+            tally.is_answered = True
+            tally.close()
+            if fails:
                 continue
             _, found = self.disk.rows.setdefault(self.segment, (self.day, Counter()))
             for site, counts in rows.items():
@@ -125,7 +130,9 @@ class World:
                     if count:
                         hour_us = time_us - time_us % book.HOUR_US
                         found[site, "scanova", hour_us, bool(is_duplicate)] += count
-            decide(self.segment)
+                hour_us = time_us - time_us % book.HOUR_US
+                place = (site, "scanova", hour_us)
+                self.counts.stored(self.segment, place, *counts)
         self.flying.clear()
 
     def seal(self) -> None:
