@@ -95,9 +95,12 @@ class World:
 
     def request(self, new: int, repeats: int, unstored: int, refused: int) -> None:
         """A request whose events meet all fates; its rows stay in flight."""
+        events = new + repeats + unstored + refused
+        if not events:
+            return  # no protocol takes a request without events
         tally = self.counts.open("scanova", self.now_us)
         site = _SITES[new % 2]
-        tally.receive([site] * (new + repeats + unstored + refused))
+        tally.receive([site] * events)
         for _ in range(refused):
             tally.refuse(INVALID_FIELD, site)
         for _ in range(unstored):

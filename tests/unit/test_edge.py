@@ -102,7 +102,7 @@ def test_a_stop_waits_for_requests_in_flight(tmp_path: Path) -> None:
         asked = asyncio.ensure_future(_send(collector, DIALECTS[0]))
         await _turn_often()
         assert commit._groups
-        stopping = asyncio.ensure_future(collector.edge.drain(20))
+        stopping = asyncio.ensure_future(collector.edge.drain(60))
         await _turn_often()
         refused = await _send(collector, DIALECTS[0])
         is_over = stopping.done()
@@ -112,7 +112,7 @@ def test_a_stop_waits_for_requests_in_flight(tmp_path: Path) -> None:
         assert refused.status == 503
         assert (await asked).status == 200
         await stopping
-        await collector.edge.drain(20)
+        await collector.edge.drain(60)
         assert len(collector.rows()) == 1
 
     _run(tmp_path, play)
