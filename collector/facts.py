@@ -55,10 +55,7 @@ class Facts:
         items: "list[Event | Refusal]",
         sites: "list[Site | None]",
     ) -> "tuple[list[Row], list[bytes | None]]":
-        """Fill in the row of each of `items` that has a site in `sites` and is no refusal.
-
-        Those rows, in order, and the keys that tell which of them are repeats.
-        """
+        """Fill in the rows of events with a site; these, and the keys that tell repeats."""
         now_us = request.now_us
         headers = request.headers
         is_gpc = gpc_sent(headers)
@@ -69,7 +66,7 @@ class Facts:
         last_client: str | None = ""
         last_text: str | None = None
         last_site = ""
-        ip_hash = scope = None
+        ip_hash, scope = None, b""
         agent, fired = NOBODY, _NO_RULES
         rows: list[Row] = []
         keys: list[bytes | None] = []
@@ -86,8 +83,7 @@ class Facts:
             client = item.client_address if row.source == "server" else caller.address
             if client is not last_client or ip_hash is None:
                 last_client = client
-                ip_hash = self._hasher.hash(client, self._salt.of(now_us))
-                place = self._geo.place(client) if client else NOWHERE
+                ip_hash, place = self._origin(client, now_us)
             row.ip_hash = ip_hash
             if place is not NOWHERE:
                 _fill_place(row, place)
@@ -99,20 +95,13 @@ class Facts:
                 agent = NOBODY if text is None else self._read_agent(text, row.source, headers)
                 fired = agent.fired
             if agent is not NOBODY:
-                # What the sender said of the device itself stands.
-                row.device_type = row.device_type or agent.device_type
-                row.browser_family = row.browser_family or agent.browser_family
-                row.os_family = row.os_family or agent.os_family
-                if agent.flags:
-                    row.flags += agent.flags
+                _fill_agent(row, agent)
             if fired or item.webdriver or not EARLIEST_US <= row.event_time <= latest_us:
                 self._marker.mark(row, fired, is_automated=item.webdriver)
-            key = None
-            if item.identity is not None:
-                if site.id != last_site or scope is None:
-                    last_site, scope = site.id, self._scope(protocol, site.id)
-                key = make_key(scope, item.identity)
-                row.dedup_key = key.hex()
+            if site.id != last_site:
+                last_site, scope = site.id, self._scope(protocol, site.id)
+            key = None if item.identity is None else make_key(scope, item.identity)
+            row.dedup_key = None if key is None else key.hex()
             if is_gpc or row.consent in WITHHELD:
                 apply(row, gpc=is_gpc, honour_gpc=site.honour_gpc)
             keys.append(key)
@@ -134,6 +123,10 @@ class Facts:
         if self._salt.expire(now_us):
             self._hasher.forget()
 
+    def _origin(self, client: str | None, now_us: int) -> tuple[str, Place]:
+        ip_hash = self._hasher.hash(client, self._salt.of(now_us))
+        return ip_hash, self._geo.place(client) if client else NOWHERE
+
     def _read_agent(self, text: str, source: str, headers: Headers) -> Agent:
         """What the agent of a row says of its sender.
 
@@ -152,6 +145,15 @@ class Facts:
         if scope is None:
             scope = self._scopes[names] = make_scope(*(name.encode() for name in names))
         return scope
+
+
+def _fill_agent(row: Row, agent: Agent) -> None:
+    """What the sender said of the device itself stands."""
+    row.device_type = row.device_type or agent.device_type
+    row.browser_family = row.browser_family or agent.browser_family
+    row.os_family = row.os_family or agent.os_family
+    if agent.flags:
+        row.flags += agent.flags
 
 
 def _fill_place(row: Row, place: Place) -> None:

@@ -1,6 +1,6 @@
 """The front that granian serves by default: RSGI, its own interface, in which a request costs less.
 
-https://github.com/emmett-framework/granian/blob/master/docs/spec/RSGI.md
+The specification is part of granian's documentation.
 """
 
 import asyncio
