@@ -14,6 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Final, TypeVar
 
+from storage import memory
 from storage.datefolders import DateFolders
 from storage.errors import FlushFailed, Interrupted
 from storage.flusher import Flusher
@@ -27,8 +28,19 @@ FLUSH_RETRY_S: Final = (1.0, 30.0)
 # Between two steps the interpreter is left to the event loop: else each call there that lets go of
 # the interpreter's lock would get it back only when the step is over.
 _BREATH_S: Final = 0.0002
+# What is converted of a segment from here on takes memory that is worth giving back.
+_LARGE_BYTES: Final = 16 * 1024 * 1024
 # Joining gives way to whatever else wants the processor (`nice`).
 _NICE: Final = 10
+# So does flushing, less so: it must keep up.
+_FLUSH_NICE: Final = 5
+
+
+def _give_way(nice: int) -> None:
+    """Have the present thread, and what it starts, yield the processor to the event loop."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)
 
 
 class FlushThread(threading.Thread):
@@ -58,6 +70,7 @@ class FlushThread(threading.Thread):
 
     def run(self) -> None:
         """Until `finish`."""
+        _give_way(_FLUSH_NICE)
         while (sealed := self._queue.get()) is not None:
             pause_s, pause_s_max = FLUSH_RETRY_S
             while not self._flush(sealed):
@@ -77,6 +90,8 @@ class FlushThread(threading.Thread):
         except Exception as error:  # noqa: BLE001 told and tried again; the thread must live
             outcome = FlushFailed(f"{sealed.path}: {error!r}")
         self._report(sealed, outcome, self._monotonic_s() - started_s)
+        if sealed.bytes >= _LARGE_BYTES:
+            memory.give_back()
         return isinstance(outcome, Part)
 
 
@@ -172,9 +187,7 @@ class PartThread(threading.Thread):
 
     def run(self) -> None:
         """Until `finish`."""
-        if sys.platform == "linux":
-            with contextlib.suppress(OSError):
-                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+        _give_way(_NICE)
         while (item := self._next()) is not None:
             job, future = item
             if not future.set_running_or_notify_cancel():
@@ -188,6 +201,7 @@ class PartThread(threading.Thread):
                 future.set_exception(error)
             if self._queue.empty():
                 self._work.compactor.close()
+            memory.give_back()
 
     def _next(self) -> tuple[Job[Any], "Future[Any]"] | None:
         """The next work; removes what was replaced, when its time has come, while waiting."""

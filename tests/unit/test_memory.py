@@ -1,0 +1,27 @@
+"""Giving memory back."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from storage import memory
+
+
+def _resident_kb() -> int:
+    found = re.search(r"VmRSS:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found is not None
+    return int(found[1])
+
+
+def test_what_was_freed_goes_back_to_the_system() -> None:
+    """Blocks below the size that is mapped by itself stay in the heap, until it is asked."""
+    if memory._TRIM is None:
+        pytest.skip("this C library keeps nothing")
+    blocks = [bytearray(100_000) for _ in range(1_000)]
+    kept = blocks[-1]  # at the end of the heap, so that it cannot shrink by itself
+    full_kb = _resident_kb()
+    del blocks
+    memory.give_back()
+    assert full_kb - _resident_kb() > 50_000
+    assert len(kept) == 100_000
