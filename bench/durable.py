@@ -4,17 +4,15 @@ Rounds of all sides are taken in turn within one run, so that a neighbour on the
 them alike. Every row that was acknowledged must be counted and lie in Parquet afterwards.
 """
 
-import time
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
-from bench.corpus import Account, templates
+from bench.decoding import CHECKED, PLAIN, bodies, decoded_per_s
 from bench.figures import Figure, median_figure, percentile, ratio_figure
 from bench.options import Options
 from bench.setups import Setup
-from bench.target import ADDRESS, Collector, Floor
-from bench.template import Ids
+from bench.target import Collector, Floor
 from bench.throughput import (
     BATCH_CONNECTIONS,
     PUBLISH_INTERVAL_MS,
@@ -23,7 +21,6 @@ from bench.throughput import (
     check_stored,
     plan_for,
 )
-from collector.adapters.zenovay_events import Item
 
 _BATCH: Final = 1_000
 _SHARE: Final = 0.70
@@ -80,33 +77,6 @@ def _p99(side: Side, note: str) -> Figure:
     return median_figure("scanova_70_load_ack_p99_ms", p99s, "ms", note)
 
 
-class _Event(msgspec.Struct, rename="camel"):
-    """An event as anybody would declare it: members typed, free ones built as they come."""
-
-    type: str
-    ts: int
-    props: dict[str, Any]
-    visitor_id: str
-    session_id: str
-    idempotency_key: str
-
-
-class _Body(msgspec.Struct, rename="camel"):
-    tracking_code: str
-    events: list[_Event]
-    server_context: dict[str, str]
-
-
-class _Bare(msgspec.Struct, rename="camel"):
-    """The least that a decoder can do: `props` are checked and left as text."""
-
-    events: list[Item]
-
-
-_plain: Final = msgspec.json.Decoder(_Body)
-_bare: Final = msgspec.json.Decoder(_Bare)
-
-
 def batches(options: Options) -> list[Figure]:
     """Zenovay batches of 1,000: events per second, and over decoding the same bodies in a loop.
 
@@ -115,15 +85,15 @@ def batches(options: Options) -> list[Figure]:
     side = Side()
     plain: list[float] = []
     bare: list[float] = []
-    bodies = _bodies(options)
+    found = bodies("zenovay", _BATCH, options.seed)
     with Collector(options.directory, publish_interval_ms=PUBLISH_INTERVAL_MS) as collector:
         collector.start()
         plan = plan_for("zenovay", _BATCH, BATCH_CONNECTIONS[_BATCH], collector, options)
         for _ in range(options.rounds):
             side.run(collector, plan, options.processes)
             collector.settle()
-            plain.append(_decoded_per_s(_plain, bodies, options.round_s / 2))
-            bare.append(_decoded_per_s(_bare, bodies, options.round_s / 2))
+            plain.append(decoded_per_s(PLAIN["zenovay"], found, _BATCH, options.round_s / 2))
+            bare.append(decoded_per_s(CHECKED["zenovay"], found, _BATCH, options.round_s / 2))
         check_stored(collector, side.reports)
     return [
         median_figure("zenovay_1000_events_per_s", side.rates, "events/s", "durable"),
@@ -134,28 +104,3 @@ def batches(options: Options) -> list[Figure]:
         Figure("zenovay_1000_generator_cpu", side.generator_share, "cores"),
         *side.refused("zenovay_1000"),
     ]
-
-
-def _bodies(options: Options) -> list[bytes]:
-    ids = Ids("dec0de00")
-    now_ms = time.time_ns() // 1_000_000
-    requests = [
-        ids.next().join(template.stamped(now_ms))
-        for template in templates("zenovay", _BATCH, Account(host=ADDRESS), options.seed)
-    ]
-    return [request.partition(b"\r\n\r\n")[2] for request in requests]
-
-
-def _decoded_per_s(
-    decoder: msgspec.json.Decoder[_Body] | msgspec.json.Decoder[_Bare],
-    bodies: list[bytes],
-    seconds: float,
-) -> float:
-    """Events per second of a loop that decodes and does nothing else."""
-    events, began_s = 0, time.perf_counter()
-    while True:
-        for body in bodies:
-            events += len(decoder.decode(body).events)
-        spent_s = time.perf_counter() - began_s
-        if spent_s >= seconds:
-            return events / spent_s

@@ -38,6 +38,14 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     file_system: str
     sync_ms: float
 
+    @property
+    def told(self) -> str:
+        """In words, on one line."""
+        return (
+            f"{self.cpu}, {self.cores} cores, {self.memory_mb:,} MB, {self.file_system}, "
+            f"sync of 30 KB {self.sync_ms:.2f} ms"
+        )
+
 
 class Run(msgspec.Struct, kw_only=True):
     """One line of the history. `figures` maps names to values, units are in the names."""

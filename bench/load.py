@@ -199,11 +199,7 @@ def main(
     except (LoadFailed, NotReady) as error:
         raise click.ClickException(str(error)) from error
     run = history.describe(options, figures)
-    machine = run.machine
-    click.echo(
-        f"{machine.cpu}, {machine.cores} cores, {machine.memory_mb:,} MB, {machine.file_system}, "
-        f"sync of 30 KB {machine.sync_ms:.2f} ms\n{table(figures)}"
-    )
+    click.echo(f"{run.machine.told}\n{table(figures)}")
     if is_kept and not url:
         history.append(run)
 

@@ -96,17 +96,12 @@ def measure(names: Sequence[str], options: Options) -> tuple[list[Figure], list[
 
 def told(names: Sequence[str], figures: Sequence[Figure], run: history.Run) -> str:
     """What is printed: the machine, the table of the measures `names`, all other figures."""
-    machine = run.machine
     goals = [goal for goal in GOALS if goal.measure in names]
     in_table = {goal.name for goal in goals}
     others = [figure for figure in figures if figure.name not in in_table]
     left_out = [name for name in MEASURES if name not in names]
-    where = (
-        f"{machine.cpu}, {machine.cores} cores, {machine.memory_mb:,} MB, {machine.file_system}, "
-        f"sync of 30 KB {machine.sync_ms:.2f} ms; rounds: {run.options['rounds']}"
-    )
     parts = [
-        where,
+        f"{run.machine.told}; rounds: {run.options['rounds']}",
         goals_table(figures, goals),
         *([f"left out: {', '.join(left_out)}"] if left_out else []),
         table(others),

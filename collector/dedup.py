@@ -3,7 +3,9 @@
 Invariants:
 
 1. A key is at any moment nowhere, in flight (its row waits for the disk), or in the index (its row
-   is on disk). "Duplicate" is said only of a key in the index, so it is itself an acknowledgement.
+   is on disk). "Duplicate" is answered only of a key in the index, so it is itself an
+   acknowledgement: two requests that are looked up together lie in one group, and the second is
+   answered when it is on disk.
 2. Nobody holds a key in flight while waiting: a request that meets one waits for that commit
    holding nothing, then looks at all its keys anew. So no two requests wait for each other.
 """

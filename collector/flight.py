@@ -12,11 +12,9 @@ One event loop.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Final
 
+from collector.book import HOUR_US
 from storage import Commit, KeyIndex, Receipt
-
-_HOUR_US: Final = 3_600_000_000
 
 # Site, protocol, hour of receipt in microseconds since the epoch.
 Place = tuple[str, str, int]
@@ -41,7 +39,7 @@ class Flight:
 
     def count(self, rows: Mapping[str, list[int]], protocol: str, now_us: int) -> None:
         """Add rows received at `now_us`: per site how many are new, how many are repeats."""
-        hour_us = now_us - now_us % _HOUR_US
+        hour_us = now_us - now_us % HOUR_US
         for site, (new, repeats) in rows.items():
             counts = self.rows.get((site, protocol, hour_us))
             if counts is None:

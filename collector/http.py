@@ -87,18 +87,7 @@ class BodyReader:
             await self.discard(body, headers)
             return _too_large(bytes_max)
         else:
-            reading = body()
-            self._reading[reading] = self._monotonic_s() + self._timeout_s
-            try:
-                found = await reading
-            except asyncio.CancelledError:
-                if not self._is_overdue(reading):
-                    raise
-                return _TOO_SLOW
-            except self._closed:
-                raise Disconnected from None
-            finally:
-                del self._reading[reading]
+            found = await self._received(body(), self._monotonic_s() + self._timeout_s)
         encoding = headers.get("content-encoding")
         if isinstance(found, Refusal):
             return found
@@ -135,11 +124,16 @@ class BodyReader:
             reading: Reading = arriving.__anext__()  # type: ignore[assignment]  # see `Body`
         except StopAsyncIteration:
             return None
+        try:
+            return await self._received(reading, deadline_s)
+        except StopAsyncIteration:
+            return None
+
+    async def _received(self, reading: Reading, deadline_s: float) -> bytes | Refusal:
+        """What `reading` gives, unless the sweep finds it overdue. Raises `Disconnected`."""
         self._reading[reading] = deadline_s
         try:
             return await reading
-        except StopAsyncIteration:
-            return None
         except asyncio.CancelledError:
             if not self._is_overdue(reading):
                 raise

@@ -170,11 +170,10 @@ class Turns:
     def _take(self, jobs: list[Job]) -> Commit | None:
         """Take `jobs` through all steps; the commit of their rows, None if there are none."""
         now_us = self._now_us()
-        going = []
         for job in jobs:
             if job.batch is None:
                 job.request.now_us = now_us
-            going.append(job)
+        going = jobs
         for step in (self._decode, self._judge, self._complete):
             going = _each(going, step)
         going = self._look_up(going, now_us)

@@ -99,6 +99,18 @@ def test_bodies_that_come_too_slowly(served: CollectorProcess) -> None:
             assert_refused(dialect, wire.answer(), 408)
 
 
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_body_with_two_lengths(served: CollectorProcess, *, is_first: bool) -> None:
+    """Chunks decide, as RFC 9112 wants it: a small announced length does not open the door."""
+    chunked, small = ("Transfer-Encoding", "chunked"), ("Content-Length", "5")
+    fields = (small, chunked) if is_first else (chunked, small)
+    piece = b"%x\r\n%b\r\n" % (_BODY_BYTES_MAX, b" " * _BODY_BYTES_MAX)
+    dialect = DIALECTS[0]
+    with Wire(served.port) as wire:
+        wire.send(head(dialect, *fields), piece * 3, b"0\r\n\r\n")
+        assert_refused(dialect, wire.answer(), 413)
+
+
 @every_dialect
 def test_bodies_that_are_too_large(served: CollectorProcess, dialect: Dialect) -> None:
     """413 is readable by a client that sends all of it first, and the connection goes on."""
