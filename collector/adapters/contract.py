@@ -20,9 +20,9 @@ Header = tuple[str, str]
 class Request(msgspec.Struct, kw_only=True):
     """One HTTP request, as far as an adapter may know it.
 
-    `headers` maps lower-case names to values (of repeated ones the last). `body` is inflated and
-    is empty in the head phase. `id` is a fresh UUID where the endpoint asks for one.
-    `now_us` is the time of receipt: set when the head is in, set again when the body is in.
+    `body` is inflated and is empty in the head phase. `id` is a fresh UUID where the endpoint asks
+    for one. `now_us` is the time of receipt: set when the head is in, set again in the turn in
+    which the body is taken.
     """
 
     method: str
