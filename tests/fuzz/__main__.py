@@ -15,6 +15,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.fuzz.target import named
@@ -23,7 +24,7 @@ _EXECUTIONS = re.compile(r"Done (\d+) runs|stat::number_of_executed_units: (\d+)
 _COVERAGE = re.compile(r"cov: (\d+)")
 
 
-def _arguments() -> argparse.Namespace:
+def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz")
     parser.add_argument("name", nargs="?")
     parser.add_argument("file", nargs="?", type=Path)
@@ -32,7 +33,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=-1)
     parser.add_argument("--corpus", type=Path)
     parser.add_argument("--artifacts", type=Path, default=Path.cwd())
-    return parser.parse_args()
+    return parser.parse_args(given)
 
 
 def _run_file(name: str, path: Path) -> int:
@@ -74,9 +75,9 @@ def _fuzz(options: argparse.Namespace) -> int:
     return done.returncode
 
 
-def main() -> int:
-    """Run the command; the exit code is 0 when no promise was broken."""
-    options = _arguments()
+def main(given: Sequence[str] | None = None) -> int:
+    """Run the command with the arguments given; 0 when no promise was broken."""
+    options = _arguments(given)
     if options.list or options.name is None:
         from tests.fuzz.targets import TARGETS  # noqa: PLC0415 (see `_run_file`)
 

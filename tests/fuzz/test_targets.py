@@ -11,6 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.fuzz import __main__ as command
+from tests.fuzz import texts
 from tests.fuzz.target import SEPARATOR
 from tests.fuzz.targets import REGRESSIONS, TARGETS, regressions, words
 
@@ -76,26 +78,32 @@ def test_regressions_belong_to_targets() -> None:
     assert {path.name for path in REGRESSIONS.iterdir()} <= TARGETS.keys()
 
 
-def _fuzz(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "tests.fuzz", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-
-
 @pytest.mark.skipif(not importlib.util.find_spec("atheris"), reason="atheris has no wheel here")
-def test_the_command_fuzzes() -> None:
+def test_the_command_fuzzes(tmp_path: Path) -> None:
     """`python -m tests.fuzz NAME` runs a target guided by coverage, and says how often."""
-    done = _fuzz("origin", "--runs", "300")
+    words_of_it = [sys.executable, "-m", "tests.fuzz", "salt", "--runs", "300"]
+    done = subprocess.run(
+        [*words_of_it, "--artifacts", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
-    assert "origin: 300 executions" in done.stdout
+    assert "salt: 300 executions" in done.stdout
 
 
-def test_the_command_runs_one_file(tmp_path: Path) -> None:
-    """An input that failed is run again, alone, with its traceback."""
-    good = tmp_path / "input"
-    good.write_bytes(b"https://good.com")
-    assert _fuzz("origin", str(good)).returncode == 0
-    listed = _fuzz("--list")
-    assert listed.stdout.split() == sorted(TARGETS)
-    unknown = _fuzz("nothing")
-    assert unknown.returncode != 0
-    assert "no target is called nothing" in unknown.stderr
+def test_the_command_runs_one_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An input that failed is run again, alone; it raises as long as the promise is broken."""
+    given = tmp_path / "input"
+    given.write_bytes(b"https://good.com")
+    assert command.main(["origin", str(given)]) == 0
+    monkeypatch.setattr(texts, "origin_host", lambda _: "evil.net")
+    with pytest.raises(AssertionError):
+        command.main(["origin", str(given)])
+    assert command.main(["--list"]) == 0
+    assert capsys.readouterr().out.split() == sorted(TARGETS)
+    with pytest.raises(SystemExit, match="no target is called nothing"):
+        command.main(["nothing", str(given)])

@@ -1,4 +1,4 @@
-"""JSON that parsers disagree about, in every dialect, on a real server behind both fronts.
+"""JSON that parsers disagree about, and bombs: every dialect, a real server, both fronts.
 
 What is accepted is a row that becomes Parquet and means what was sent; everything else is told 4xx
 in the dialect and leaves nothing behind.
@@ -7,7 +7,9 @@ in the dialect and leaves nothing behind.
 import json
 import time
 import uuid
+import zlib
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -253,16 +255,55 @@ def test_a_hundred_thousand_levels(front: CollectorProcess) -> None:
                 assert_refused(dialect, ask(front, post(dialect, sent)), status)
 
 
-def _resident_mib(collector: CollectorProcess) -> int:
+def _mib(collector: CollectorProcess, kind: str) -> int:
+    """Memory of its processes: `VmRSS` now, `VmHWM` the most that each ever had."""
     found = 0
     for pid in collector.pids:
         text = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
-        found += sum(int(line.split()[1]) for line in text.splitlines() if "VmRSS" in line)
+        found += sum(int(line.split()[1]) for line in text.splitlines() if kind in line)
     return found // 1024
 
 
+@cache
+def _bombs() -> list[tuple[str, bytes, int]]:
+    """Encoding, body, and the status that it deserves; the largest would be 800 MB, unpacked."""
+
+    def packed(data: bytes, times: int, bits: int) -> bytes:
+        stream = zlib.compressobj(9, wbits=bits)
+        return b"".join(stream.compress(data) for _ in range(times)) + stream.flush()
+
+    zeros = bytes(1_000_000)
+    member = packed(zeros, 16, 31)
+    return [
+        ("gzip", packed(zeros, 64, 31), 413),
+        ("deflate", packed(zeros, 64, 15), 413),
+        ("deflate", packed(zeros, 64, -15), 413),
+        ("gzip", member * 50, 413),
+        ("gzip", packed(b"", 1, 31) * 63 + member, 413),
+        ("gzip", packed(b"", 1, 31) * 64 + member, 400),
+        ("gzip", packed(packed(zeros, 64, 31), 1, 31), 400),
+        ("gzip", member + b"behind", 413),
+        ("gzip", packed(b" ", 1_000, 31) + b"behind", 400),
+        ("gzip", packed(b" ", 1_000, 31)[:-1], 400),
+    ]
+
+
+def test_bombs_take_no_more_than_the_limit(front: CollectorProcess) -> None:
+    """By ratio, by size, in members, in layers: refused; 1 MiB is the limit, 40 MiB the most."""
+    ask(front, post(DIALECTS[0], b" " * 1_000_000))
+    before = _mib(front, "VmHWM")
+    for dialect in DIALECTS:
+        for encoding, bomb, status in _bombs():
+            answer = ask(front, post(dialect, bomb, ("Content-Encoding", encoding)))
+            # A beacon's limit is 64 KiB, so that some are too large before all else.
+            is_beacon = dialect.name.startswith("croct")
+            assert_refused(dialect, answer, max(status, answer.status) if is_beacon else status)
+    assert _mib(front, "VmHWM") - before < 40
+    assert_serves(front)
+
+
 def test_hostile_bodies_leave_no_memory_behind(front: CollectorProcess) -> None:
-    """Of sixty bodies of a megabyte, after a first twenty, less than fifty MiB stay resident."""
+    """Of 45 bodies of a megabyte, after a first 15, less than fifty MiB stay resident."""
     mib = 1_000_000
     bodies = [
         b"[" * mib,
@@ -273,9 +314,9 @@ def test_hostile_bodies_leave_no_memory_behind(front: CollectorProcess) -> None:
     ]
     residents = []
     for _ in range(4):
-        for dialect in DIALECTS:
-            for body in bodies:
-                assert 400 <= ask(front, post(dialect, body)).status < 500
-        residents.append(_resident_mib(front))
+        for body in bodies * 3:
+            # Where nobody shows a key, what cannot be read is not kept in quarantine either.
+            assert 400 <= ask(front, post(DIALECTS[0], body)).status < 500
+        residents.append(_mib(front, "VmRSS"))
     assert residents[-1] - residents[0] < 50
     assert_serves(front)
