@@ -8,6 +8,7 @@ import contextlib
 import http.client
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -35,6 +36,8 @@ _TEST_SETTINGS: Final[dict[str, Any]] = {
         "failed_auth_per_minute": 0,
     },
 }
+# The lower end of what Linux hands out by itself is 32,768.
+_PORTS: Final = (10_000, 32_000)
 _NO_TIER_LIMIT: Final = {"requests_per_minute": 0, "requests_per_month": 0}
 
 
@@ -47,11 +50,16 @@ class Answer(NamedTuple):
 
 
 def free_port() -> int:
-    """A TCP port on loopback that nobody listened on a moment ago."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+    """A TCP port on loopback that nobody listens on.
+
+    Below those that the system gives to whoever connects: by the time a collector starts one of
+    these may be taken, with tests on every core.
+    """
+    while True:
+        port = random.SystemRandom().randrange(*_PORTS)
+        with socket.socket() as listener, contextlib.suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
 
 
 def wait_until(condition: Callable[[], object], *, timeout_s: float, what: str) -> None:
