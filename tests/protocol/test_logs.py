@@ -61,8 +61,8 @@ def _hostile_requests() -> Iterator[bytes]:
     secrets = [("X-API-Key", "zv_wrong" + CANARY), ("X-Token", unsigned()[:-3] + CANARY)]
     for dialect in DIALECTS:
         for name in _FIELDS:
-            value = f"{CANARY} {ADDRESSES[0]} \x9b\xe2\x80\xae"
-            yield post(dialect, None, *forwarded, (name, value))
+            for value in (f"{CANARY} {ADDRESSES[0]}", f"{CANARY} \x9b\xe2\x80\xae"):
+                yield post(dialect, None, *forwarded, (name, value))
         yield post(dialect, None, *forwarded, *secrets)
         for body in (
             body_of(dialect),
@@ -76,7 +76,10 @@ def _hostile_requests() -> Iterator[bytes]:
             yield post(dialect, body, *forwarded)
         yield head(dialect, ("Transfer-Encoding", "chunked")) + f"zz{CANARY}\r\n".encode()
         yield head(dialect, ("Content-Length", f"1{CANARY}")) + b"x"
+    for method in ("GET", "POST", "OPTIONS", CANARY.upper()):
+        yield raw_http.request(method, f"/{CANARY}/%1b%0a%e2%80%ae%c2%9b?{CANARY}", forwarded)
     for endpoint in ENDPOINTS:
+        yield raw_http.request("GET", f"{endpoint.path}?cid={CANARY}%1b", forwarded)
         yield raw_http.request("TRACE", f"{endpoint.path}?{CANARY}", [("X", CANARY), *forwarded])
 
 
