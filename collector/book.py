@@ -113,7 +113,9 @@ _decoder: Final = msgspec.json.Decoder(DayFile)
 
 def hour_name(hour_us: int) -> str:
     """The hour that begins at `hour_us`, in ISO 8601."""
-    return f"{datetime.fromtimestamp(hour_us // _SECOND_US, UTC):%Y-%m-%dT%H}:00:00Z"
+    # Not by a format: of years before 1000 that writes three digits, which nobody reads again.
+    hour = datetime.fromtimestamp(hour_us // _SECOND_US, UTC).replace(tzinfo=None)
+    return f"{hour.isoformat(timespec='hours')}:00:00Z"
 
 
 def shown_hour(hour_us: int) -> str:

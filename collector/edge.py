@@ -24,6 +24,7 @@ from collector.addresses import AddressReader
 from collector.headers import Headers
 from collector.http import Body, BodyReader, Disconnected
 from collector.ids import uuid4, uuid4_hex
+from collector.logs import WITHOUT_MESSAGE
 from collector.metrics import Metrics
 from collector.pipeline import Pipeline
 from collector.refusal import (
@@ -181,8 +182,8 @@ class Edge:
             # Most often nobody reads this; who sent a broken chunk does.
             assert request is not None, "bodies are read when there is a request"
             return endpoint.refuse(request, _CUT_SHORT, budget), _CLIENT_CLOSED_REQUEST
-        except Exception:  # noqa: BLE001 the last resort: logged, counted as 500, retriable
-            _log.exception("%s failed", endpoint.name)
+        except Exception as error:  # noqa: BLE001 the last resort: logged, counted as 500, retriable
+            _log.error("%s failed", endpoint.name, exc_info=error, extra=WITHOUT_MESSAGE)
             request = request or self._request(scope, headers, has_id=endpoint.wants_request_id)
             response = endpoint.refuse(request, _FAILED, budget)
         return response, response.status

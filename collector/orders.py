@@ -145,7 +145,7 @@ class OrderDesk:
             order = _orders.decode(await asyncio.to_thread(self._files.read, path))
         except FileNotFoundError:
             return  # withdrawn
-        except (msgspec.DecodeError, OSError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OSError) as error:
             await self._answer(name, Answer(error=f"the order cannot be read: {error}"))
             return
         latest: list[Progress] = []

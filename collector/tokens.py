@@ -162,17 +162,22 @@ def _parse(token: str) -> _Parsed:
     if match is None:
         raise _BadToken("X-Token is not a compact JWT: three base64url parts joined by dots")
     try:
-        header = _header.decode(_base64url(match[1]))
+        header = _header.decode(_text(match[1]))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise _BadToken("X-Token has an invalid header") from None
     if header.crit is not msgspec.UNSET:
         raise _BadToken("X-Token demands an extension that is not supported")
     try:
-        claims = _claims.decode(_base64url(match[2]))
+        claims = _claims.decode(_text(match[2]))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise _BadToken("X-Token has invalid claims: iat is required, as a whole number") from None
     signed_text = token[: match.end(2)].encode("ascii")
     return _Parsed(header, claims, signed_text, _base64url(match[3]))
+
+
+def _text(part: str) -> str:
+    """A part that is text. Raises UnicodeDecodeError: what no member asks for is looked at too."""
+    return _base64url(part).decode()
 
 
 def _base64url(text: str) -> bytes:

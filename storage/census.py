@@ -145,7 +145,7 @@ def _count(
 
 
 def _logged(directory: Path, files: Files, number: int) -> Logged | None:
-    """The rows of a segment; None when it has no valid group."""
+    """The rows of a segment; None when it has no valid group. Raises `UnreadableRows`."""
     data = files.read(directory / layout.WAL / layout.segment_name(number))
     state, scan = recovery.judge_bytes(number, data)
     if state.date is None:

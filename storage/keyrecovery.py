@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from storage import keymerge, layout, parquet, segment
+from storage.errors import StorageError
 from storage.keyindex import MARGIN_US, Generation, KeyIndex, LooseRun, PublishedRun
 from storage.keyrun import DamagedRun, Keys, Run, split
 from storage.keytasks import SORTED_AT_ONCE, KeyFiles
@@ -27,6 +28,13 @@ class RowLine(msgspec.Struct, gc=False):
     is_duplicate: int = 0
     site_id: str = ""
     protocol: str = ""
+
+
+class UnreadableRows(StorageError):
+    """Lines under a checksum that fits which are no rows: no disk did that, and no crash."""
+
+    def __init__(self) -> None:
+        super().__init__("lines whose checksum is right are no rows")
 
 
 _decoder: Final = msgspec.json.Decoder(RowLine)
@@ -149,18 +157,29 @@ def _table_of(keys: Keys) -> dict[bytes, int]:
 
 
 def lines_in(data: bytes | memoryview, groups: Iterable[segment.Group]) -> list[RowLine]:
-    """The rows in groups of a segment's bytes; many lines with each call, a start waits for it."""
+    """The rows in groups of a segment's bytes; many lines with each call, a start waits for it.
+
+    Raises `UnreadableRows`.
+    """
     view = memoryview(data)
-    return [
-        line for group in groups for line in _decoder.decode_lines(view[group.start : group.end])
-    ]
+    try:
+        return [
+            line
+            for group in groups
+            for line in _decoder.decode_lines(view[group.start : group.end])
+        ]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise UnreadableRows from None
 
 
 def keys_of(rows: Iterable[RowLine]) -> Keys:
-    """The keys of rows; repeats that were stored are left out."""
+    """The keys of rows; repeats that were stored are left out. Raises `UnreadableRows`."""
     lines = [line for line in rows if line.dedup_key is not None and not line.is_duplicate]
-    high, low = split(bytes.fromhex("".join([line.dedup_key or "" for line in lines])))
-    times = np.array([line.received_time for line in lines], dtype=np.int64)
+    try:
+        high, low = split(bytes.fromhex("".join([line.dedup_key or "" for line in lines])))
+        times = np.array([line.received_time for line in lines], dtype=np.int64)
+    except (ValueError, OverflowError):
+        raise UnreadableRows from None
     return Keys(high, low, times)
 
 

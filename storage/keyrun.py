@@ -351,7 +351,7 @@ class Run:
         try:
             header = _header_decoder.decode(first).run
             checksum = _checksum_decoder.decode(rest.partition(b"\n")[0]).xxh3
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise DamagedRun(self.path, "the header cannot be read") from None
         if checksum != xxhash.xxh3_64_hexdigest(first + b"\n"):
             raise DamagedRun(self.path, "the checksum of the header is wrong")

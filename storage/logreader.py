@@ -45,7 +45,10 @@ class LogReader:
         self._buffer = bytearray(_PIECE_BYTES)
 
     def maybe_whole(self, path: Path) -> Whole | None:
-        """The segment at `path`; None when it is damaged, or has no group. Raises OSError."""
+        """The segment at `path`; None when it is damaged, or has no group.
+
+        Raises OSError, or `UnreadableRows`.
+        """
         descriptor = self._files.open_for_reading(path)
         try:
             return self._maybe_whole(descriptor, self._files.size(descriptor))

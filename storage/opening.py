@@ -8,6 +8,7 @@ import msgspec
 
 from storage import census, keyrecovery, layout, recovery, views
 from storage.census import Logged, Places
+from storage.errors import Corruption
 from storage.files import Files
 from storage.keyrun import Keys
 from storage.logreader import LogReader
@@ -15,6 +16,10 @@ from storage.recovery import SegmentState
 from storage.wal import Sealed
 
 _log: Final = logging.getLogger("collector.storage")
+_HINT: Final = (
+    "Nothing was changed. The checksum says that the lines were written like this; "
+    "`collector inspect-log --rows` shows them. To go on without them, move the file elsewhere"
+)
 
 
 class _Read(msgspec.Struct, frozen=True):
@@ -61,6 +66,13 @@ def recover(
 
 
 def _read(number: int, path: Path, reader: LogReader, files: Files) -> _Read:
+    try:
+        return _read_rows(number, path, reader, files)
+    except keyrecovery.UnreadableRows as error:
+        raise Corruption(path, 0, str(error), _HINT) from None
+
+
+def _read_rows(number: int, path: Path, reader: LogReader, files: Files) -> _Read:
     whole = reader.maybe_whole(path)
     if whole is not None and whole.header.number == number:
         state = SegmentState(number, whole.header.date, whole.rows, whole.bytes, whole.bytes)

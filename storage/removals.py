@@ -99,5 +99,5 @@ def _read(path: Path, files: Files) -> dict[str, _Entry]:
         return _decoder.decode(files.read(path))
     except FileNotFoundError:
         return {}
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise StorageError(f"{path} cannot be read: {error}") from error

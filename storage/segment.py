@@ -161,7 +161,7 @@ def read_header(data: bytes) -> tuple[Header, int] | str:
         return "no whole header line"
     try:
         header = _header_decoder.decode(data[:end]).segment
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return "the first line is no segment header"
     if header.format != FORMAT:
         return f"written in format {header.format}, this version reads format {FORMAT}"
@@ -202,7 +202,7 @@ def _decode_commit(line: memoryview) -> _Commit | None:
         return None
     try:
         return _commit_decoder.decode(line).commit
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 

@@ -34,8 +34,8 @@ def _signals_as_before() -> Iterator[None]:
         signal.signal(one, handler)
 
 
-# What depends on rights that not every runner has.
-MAY_BE_SKIPPED: Final = ("cannot mount a small disk",)
+# What depends on rights or machines that not every runner has.
+MAY_BE_SKIPPED: Final = ("cannot mount a small disk", "atheris has no wheel here")
 
 
 def forbid_skip(report: pytest.TestReport) -> None:

@@ -13,7 +13,7 @@ BODY_BYTES_MAX = 1_048_576
 
 
 @contextmanager
-def _serving(
+def serving(
     factory: pytest.TempPathFactory, name: str, **settings: Any
 ) -> Iterator[CollectorProcess]:
     """A collector of which, at the end, nothing may have gone wrong unnoticed."""
@@ -36,7 +36,7 @@ def each_front(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
 def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]:
     """Nothing is limited but the size of a body, to 1 MiB."""
     settings = {"body_bytes_max": BODY_BYTES_MAX}
-    with _serving(tmp_path_factory, "plain", server=settings) as process:
+    with serving(tmp_path_factory, "plain", server=settings) as process:
         yield process
 
 
@@ -44,7 +44,7 @@ def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorPro
 def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]:
     """Waits 300 ms for a body, and as long for a head."""
     settings = {"body_bytes_max": BODY_BYTES_MAX, "body_timeout_ms": 300}
-    with _serving(tmp_path_factory, "impatient", server=settings) as process:
+    with serving(tmp_path_factory, "impatient", server=settings) as process:
         yield process
 
 
@@ -52,7 +52,7 @@ def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorPro
 def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]:
     """Takes one request a minute of anybody, and believes a proxy on this machine."""
     once = {"requests_per_minute": 1, "requests_per_month": 0}
-    with _serving(
+    with serving(
         tmp_path_factory,
         "strict",
         server={"trusted_proxies": ["127.0.0.1/32"]},
@@ -70,5 +70,5 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProces
 def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]:
     """Has too little room on its disk to take anything."""
     storage = {"disk_free_bytes_min": 2**62}
-    with _serving(tmp_path_factory, "full", ready_path="/healthz", storage=storage) as process:
+    with serving(tmp_path_factory, "full", ready_path="/healthz", storage=storage) as process:
         yield process

@@ -12,27 +12,10 @@ import msgspec
 import pytest
 
 from tests.support.app import Collector, example, run, running
+from tests.support.golden import FILES, GOLDEN, body_of, fill
 
-GOLDEN = Path(__file__).parent.parent / "golden"
-FILES = sorted(GOLDEN.glob("*/*.json"))
-
-_NOW = re.compile(r"<now_ms([+-]\d+)?>")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _HEX32 = re.compile(r"[0-9a-f]{32}")
-
-
-def _fill(value: Any, now_ms: int) -> Any:
-    """Replace clock placeholders: a whole string by a number, a part of one by its digits."""
-    if isinstance(value, dict):
-        return {name: _fill(member, now_ms) for name, member in value.items()}
-    if isinstance(value, list):
-        return [_fill(member, now_ms) for member in value]
-    if not isinstance(value, str):
-        return value
-    whole = _NOW.fullmatch(value)
-    if whole:
-        return now_ms + int(whole[1] or 0)
-    return _NOW.sub(lambda match: str(now_ms + int(match[1] or 0)), value)
 
 
 def _matches(expected: Any, actual: Any) -> bool:
@@ -69,11 +52,9 @@ def _row_matches(expected: dict[str, Any], row: dict[str, Any]) -> list[str]:
 
 async def _exchange(collector: Collector, golden: dict[str, Any], seen: set[str]) -> None:
     now_ms = time.time_ns() // 1_000_000
-    request = _fill(golden["request"], now_ms)
-    body = request.get("body", "")
-    data = body.encode() if isinstance(body, str) else body
+    request = fill(golden["request"], now_ms)
     answer = await collector.request(
-        request["method"], request["path"], headers=request["headers"], body=data
+        request["method"], request["path"], headers=request["headers"], body=body_of(request)
     )
     assert answer.status == golden["status"], answer
     for name, value in golden.get("headers", {}).items():
@@ -83,13 +64,13 @@ async def _exchange(collector: Collector, golden: dict[str, Any], seen: set[str]
     elif isinstance(golden["body"], str):
         assert _matches(golden["body"], answer.body.decode())
     else:
-        assert _matches(_fill(golden["body"], now_ms), answer.json), answer.body
+        assert _matches(fill(golden["body"], now_ms), answer.json), answer.body
     rows = [row for row in collector.rows() if _identity(row) not in seen]
     seen.update(_identity(row) for row in rows)
     expected = golden.get("rows", [])
     assert len(rows) == len(expected), rows
     for wanted, row in zip(expected, rows, strict=True):
-        wrong = _row_matches(_fill(wanted, now_ms), row)
+        wrong = _row_matches(fill(wanted, now_ms), row)
         assert not wrong, {name: (wanted[name], row[name]) for name in wrong}
 
 

@@ -5,6 +5,7 @@ works.
 """
 
 import json
+import re
 import uuid
 from collections.abc import Sequence
 from typing import Final
@@ -22,6 +23,9 @@ _ERROR_TYPES: Final = {
     "croct": "application/problem+json",
     "zenovay": "application/json",
 }
+_ACCEPTED: Final = re.compile(
+    r'^collector_events_total\{.*outcome="accepted".*\} (\d+)$', re.MULTILINE
+)
 _SPEAKERS: Final = {"scanova": Scanova(), "croct": Croct(), "zenovay": Zenovay()}
 
 Fields = Sequence[tuple[str, str]]
@@ -81,6 +85,12 @@ def assert_serves(collector: CollectorProcess) -> None:
         assert_accepted(dialect, ask(collector, post(dialect)))
 
 
+def accepted(collector: CollectorProcess) -> int:
+    """How many events it has accepted so far."""
+    page = collector.request("GET", "/metrics").body.decode()
+    return sum(map(int, _ACCEPTED.findall(page)))
+
+
 def speaker(endpoint: Endpoint | PlainEndpoint) -> Dialect:
     """A dialect in whose manner the endpoint refuses."""
     return _SPEAKERS[endpoint.protocol]
@@ -90,6 +100,7 @@ __all__ = [
     "DIALECTS",
     "ENDPOINTS",
     "ORIGIN",
+    "accepted",
     "ask",
     "assert_accepted",
     "assert_refused",

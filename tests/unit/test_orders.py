@@ -287,9 +287,10 @@ def test_a_collector_that_ended_is_noticed(tmp_path: Path) -> None:
     assert list(made.folder.iterdir()) == []
 
 
-def test_what_is_no_order_is_answered(running: Running) -> None:
+@pytest.mark.parametrize("data", [b"{", b'{"command":"\xff"}', b'{"a":' + b"[" * 5_000])
+def test_what_is_no_order_is_answered(running: Running, data: bytes) -> None:
     """A broken file is taken away and told of; it does not keep others waiting."""
-    (running.folder / "0.order.json").write_text("{")
+    (running.folder / "0.order.json").write_bytes(data)
     assert running.give("double", {"n": 3}) == {"twice": 6}
     (left,) = running.folder.iterdir()
     assert left.name == "0.answer.json"

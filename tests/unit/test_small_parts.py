@@ -1,6 +1,5 @@
-"""Identifiers, time rules, metrics, the day's salt, log lines."""
+"""Identifiers, time rules, metrics, the day's salt."""
 
-import logging
 import multiprocessing
 import uuid
 from functools import reduce
@@ -10,7 +9,6 @@ from collector import normalise
 from collector.config import Time
 from collector.event import Event
 from collector.ids import uuid4, uuid4_hex, uuid7, uuid7s
-from collector.logs import Formatter
 from collector.metrics import Histogram, Metrics
 from collector.salt import DailySalt
 from tests.support.rows import NOW_US, make_row
@@ -165,11 +163,3 @@ def test_salt_lives_for_one_day() -> None:
     third = salt.of(NOW_US + 2 * DAY_US)
     assert third not in {first, second}
     assert salt.of(NOW_US + 2 * DAY_US + 5) == third
-
-
-def test_a_log_line_cannot_be_forged() -> None:
-    """Control characters from outside do not start a line or move a terminal's cursor."""
-    record = logging.LogRecord("n", logging.INFO, "", 0, "a\nb\x1b[2J\r%s", ("c\x9b",), None)
-    line = Formatter().format(record)
-    assert line.endswith("INFO a\\nb?[2J?c?")
-    assert "\n" not in line

@@ -146,6 +146,8 @@ def test_times_are_judged_at_the_event_with_a_leeway(make: Any) -> None:
         f"{part(b'[' * 3_000)}.{part(CLAIMS)}.",
         unsigned(b"[]"),
         unsigned(b"\xff"),
+        unsigned(b'{"iat":1,"unknown":"\xff"}'),
+        unsigned(b'{"iat":1,"unknown":"\xed\xa0\x80"}'),
         unsigned(b'{"iat":1}{}'),
         unsigned(b'{"a":' + b"[" * 3_000),
         unsigned(crit=["b64"], b64=False),
