@@ -78,6 +78,14 @@ class Visit(msgspec.Struct, kw_only=True):
 Answer = Callable[[Visit], Awaitable[Response]]
 
 
+class Member(msgspec.Struct, frozen=True):
+    """A member of a query: what it means, and its JSON schema."""
+
+    meaning: str
+    schema: Mapping[str, Any]
+    is_required: bool = False
+
+
 class Route(msgspec.Struct, frozen=True, kw_only=True):
     """One row of the table.
 
@@ -93,7 +101,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     summary: str
     answer: Answer
     answers: Mapping[int, Any]
-    query: Mapping[str, str] = {}
+    query: Mapping[str, Member] = {}
     is_open: bool = False
 
     @property

@@ -12,7 +12,7 @@ import msgspec
 
 from collector import audit as auditing
 from collector.adapters.contract import Response
-from collector.admin import Failure, Route, Visit, failure, json
+from collector.admin import Failure, Member, Route, Visit, failure, json
 from collector.admin_lookups import ID_CHARS_MAX, ROWS_MAX, Busy, Lookups
 from collector.admin_state import State, StateReader
 from collector.audit import Line
@@ -99,7 +99,12 @@ class Api:
                 name="admin_events",
                 kind="api",
                 summary="The newest rows with all their columns",
-                query={"count": f"how many, 1 to {ROWS_MAX}; {_ROWS} without it"},
+                query={
+                    "count": Member(
+                        f"how many; {_ROWS} without it",
+                        {"type": "integer", "minimum": 1, "maximum": ROWS_MAX},
+                    )
+                },
                 answer=self._answer_events,
                 answers={200: Events, 400: Failure, **_TROUBLE},
             ),
@@ -108,7 +113,13 @@ class Api:
                 name="admin_receipt",
                 kind="api",
                 summary="What became of one event",
-                query={"id": "event id, idempotency key, dedup_key, or an id in quarantine"},
+                query={
+                    "id": Member(
+                        "event id, idempotency key, dedup_key, or an id in quarantine",
+                        {"type": "string", "minLength": 1, "maxLength": ID_CHARS_MAX},
+                        is_required=True,
+                    )
+                },
                 answer=self._answer_receipt,
                 answers={200: Told, 400: Failure, **_TROUBLE},
             ),
@@ -117,7 +128,12 @@ class Api:
                 name="admin_audit",
                 kind="api",
                 summary="Received, compared with the rows on disk",
-                query={"since": "a date; today (UTC) without it"},
+                query={
+                    "since": Member(
+                        "today (UTC) without it",
+                        {"type": "string", "format": "date"},
+                    )
+                },
                 answer=self._answer_audit,
                 answers={200: Audit, 400: Failure, **_TROUBLE},
             ),
@@ -161,15 +177,15 @@ class Api:
         return _answered(found if isinstance(found, Trouble) else Events(found))
 
     async def _answer_receipt(self, visit: Visit) -> Response:
-        text = visit.query.get("id", "").strip()
+        text = visit.query.get("id", "")
         if not 0 < len(text) <= ID_CHARS_MAX:
             return failure(400, f"id must be a text of 1 to {ID_CHARS_MAX} characters")
         return _answered(await self.receipt(text))
 
     async def _answer_audit(self, visit: Visit) -> Response:
         since = self._today()
-        text = visit.query.get("since", "")
-        if text:
+        text = visit.query.get("since")
+        if text is not None:
             try:
                 since = date.fromisoformat(text)
             except ValueError:

@@ -3,7 +3,6 @@
 A part of the composition root (`service`), of which it gets what everybody shares.
 """
 
-import threading
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 
@@ -31,11 +30,12 @@ from storage import Files
 
 
 class Clocks(msgspec.Struct, frozen=True):
-    """The clocks, in microseconds, and a way to have something done on another thread."""
+    """The clocks, in microseconds; another thread for a function; a pause of seconds on one."""
 
     now_us: Callable[[], int]
     monotonic_us: Callable[[], int]
     in_thread: InThread
+    wait: Callable[[float], object]
 
 
 class Inside:
@@ -72,7 +72,7 @@ class Inside:
             config.storage.directory,
             files,
             in_thread=clocks.in_thread,
-            wait=threading.Event().wait,
+            wait=clocks.wait,
         )
         api = Api(state, lookups, today=today)
         routes = [

@@ -145,8 +145,14 @@ def _route(route: Route, schemas: Schemas) -> Schema:
     }
     if route.query:
         operation["parameters"] = [
-            {"name": name, "in": "query", "description": text, "schema": {"type": "string"}}
-            for name, text in route.query.items()
+            {
+                "name": name,
+                "in": "query",
+                "description": member.meaning,
+                "required": member.is_required,
+                "schema": member.schema,
+            }
+            for name, member in route.query.items()
         ]
     if not route.is_open:
         operation["security"] = [{"adminToken": []}, {"adminSession": []}, {}]

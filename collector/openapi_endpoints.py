@@ -43,11 +43,12 @@ _OF_SENDER: Final[Mapping[str, tuple[Kind, ...]]] = {
 }
 _OF_SITE: Final[Mapping[str, tuple[Kind, ...]]] = {
     "origin": (reasons.INACTIVE_SITE, reasons.ORIGIN_REFUSED, reasons.UNKNOWN_SITE),
-    "key": (reasons.INACTIVE_SITE, reasons.SITE_FORBIDDEN, reasons.UNKNOWN_SITE),
+    "key": (reasons.INACTIVE_SITE, reasons.SITE_FORBIDDEN),
     "app": (reasons.INACTIVE_SITE, reasons.ORIGIN_REFUSED),
 }
 _OF_LIMIT: Final[Mapping[str, tuple[Kind, ...]]] = {
-    "tier": (reasons.MONTH_EXHAUSTED, reasons.PLAN_REQUIRED)
+    # Only a key that reaches every site of its team is told that there is no such site.
+    "tier": (reasons.MONTH_EXHAUSTED, reasons.PLAN_REQUIRED, reasons.UNKNOWN_SITE)
 }
 _BUDGET: Final = Budget(
     limit=1, remaining=1, reset_s=1, month_used=1, month_limit=1, month_reset_s=1, total_used=1
@@ -174,8 +175,9 @@ def operation(
     items = item_kinds_of(endpoint)
     bytes_max = endpoint.body_bytes_max or body_bytes_max
     found["parameters"] = list(_PARAMETERS[endpoint.credentials])
+    gpc = "`1`: the visitor does not want to be tracked (docs/PRIVACY.md)."
     found["parameters"].append(
-        {"name": "Sec-GPC", "in": "header", "schema": {"type": "string", "enum": ["0", "1"]}}
+        {"name": "Sec-GPC", "in": "header", "description": gpc, "schema": {"type": "string"}}
     )
     if endpoint.credentials == "key":
         found["security"] = [{"apiKey": []}, {"bearer": []}]

@@ -172,7 +172,7 @@ class Service:
             trouble=self._trouble,
             bodies=self._bodies,
             addresses=addresses,
-            clocks=Clocks(_now_us, _monotonic_us, asyncio.to_thread),
+            clocks=Clocks(_now_us, _monotonic_us, asyncio.to_thread, time.sleep),
         )
         return Edge(
             endpoints=ENDPOINTS,

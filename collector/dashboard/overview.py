@@ -6,7 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from collector.adapters.contract import Response
-from collector.admin import OVERVIEW, Route, Visit, html
+from collector.admin import OVERVIEW, Member, Route, Visit, html
 from collector.admin_api import Api, Trouble
 from collector.admin_lookups import ID_CHARS_MAX
 from collector.admin_state import State
@@ -48,7 +48,7 @@ class Overview:
                 name="dashboard_overview",
                 kind="page",
                 summary="The overview",
-                query={_FIELD: "look this event up, by any of its ids"},
+                query={_FIELD: Member("look this event up, by any of its ids", {"type": "string"})},
                 answer=self._show,
                 answers={200: None},
             ),
