@@ -38,7 +38,8 @@ _POLICY: Final = "; ".join(
 GUARDS: Final[tuple[Header, ...]] = (
     ("content-security-policy", _POLICY),
     ("x-content-type-options", "nosniff"),
-    ("referrer-policy", "no-referrer"),
+    # Not "no-referrer": with that, browsers say of a form of ours that it comes from nowhere.
+    ("referrer-policy", "same-origin"),
     ("x-frame-options", "DENY"),
     ("cache-control", "no-store"),
     ("cross-origin-opener-policy", "same-origin"),

@@ -195,7 +195,10 @@ def is_foreign(headers: Headers, *, may_lead_here: bool) -> bool:
 
     `may_lead_here`: a link on another site may open the page, as a page and in no frame.
     """
-    if "sec-fetch-site" in headers and headers.get("sec-fetch-site") not in {"same-origin", "none"}:
+    if "sec-fetch-site" in headers:
+        # Set by the browser, out of reach of any script; it holds behind any proxy, too.
+        if headers.get("sec-fetch-site") in {"same-origin", "none"}:
+            return False
         is_visit = (
             headers.get("sec-fetch-mode") == "navigate"
             and headers.get("sec-fetch-dest") == "document"
@@ -207,7 +210,6 @@ def is_foreign(headers: Headers, *, may_lead_here: bool) -> bool:
 def is_own_form(headers: Headers) -> bool:
     """Whether a browser says that a page of this very origin makes this request."""
     if "sec-fetch-site" in headers:
-        # Set by the browser, out of reach of any script; it holds behind any proxy, too.
         return headers.get("sec-fetch-site") == "same-origin"
     return "origin" in headers and _is_same_origin(headers)
 

@@ -172,7 +172,7 @@ def _answer(route: Route, status: int, kind: Any, schemas: Schemas) -> Schema:
         found["content"] = {"application/json": {"schema": schemas.of(kind)}}
     elif status != 303:
         # Of people's pages: HTML, a style sheet, or what went wrong in a line or as JSON.
-        media = ("text/html", "text/plain", "text/css", "application/json")
+        media = ("text/html", "text/plain", "text/css", "image/svg+xml", "application/json")
         found["content"] = {name: {} for name in media}
     extra = {303: ("location",), 401: ("www-authenticate",), 429: ("retry-after",)}
     for name in extra.get(status, ()):

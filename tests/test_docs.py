@@ -113,7 +113,6 @@ def test_every_metric_is_documented(tmp_path: Path) -> None:
 
 def test_every_endpoint_is_documented(tmp_path: Path) -> None:
     """The rows of the endpoint table are the paths that are served; METRICS.md has their names."""
-
     metrics = pages.page("docs/METRICS.md")
 
     async def served() -> set[str]:

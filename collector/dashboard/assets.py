@@ -1,36 +1,50 @@
 """The files that pages are made of: read once, served as they are."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Final
 
+import msgspec
+
 from collector.adapters.contract import Response
 from collector.admin import Route, Visit
-from collector.dashboard.frame import STYLE
+from collector.dashboard.frame import ICON, STYLE
 
-_STYLE_TYPE: Final = ("content-type", "text/css; charset=utf-8")
+
+class _Asset(msgspec.Struct, frozen=True):
+    name: str
+    media: str
+    summary: str
+
+
+_ASSETS: Final[Mapping[str, _Asset]] = {
+    STYLE: _Asset("dashboard_style", "text/css; charset=utf-8", "The style sheet of every page"),
+    ICON: _Asset("dashboard_icon", "image/svg+xml", "The icon of every page"),
+}
 
 
 class Assets:
-    """The style sheet. It is open: the page to log in wants it, and it tells nothing."""
-
-    def __init__(self) -> None:
-        self._style = files("collector.dashboard").joinpath("style.css").read_bytes()
+    """Files of our own. They are open: the page to log in wants them, and they tell nothing."""
 
     @property
     def routes(self) -> Sequence[Route]:
         """The rows of the table."""
-        return (
-            Route(
-                path=STYLE,
-                name="dashboard_style",
-                kind="asset",
-                summary="The style sheet of every page",
-                answer=self._answer_style,
-                answers={200: None},
-                is_open=True,
-            ),
-        )
+        return [_route(path, asset) for path, asset in _ASSETS.items()]
 
-    async def _answer_style(self, _visit: Visit) -> Response:
-        return Response(200, [_STYLE_TYPE], self._style)
+
+def _route(path: str, asset: _Asset) -> Route:
+    file = files("collector.dashboard").joinpath(path.rpartition("/")[2])
+    body = file.read_bytes()
+
+    async def answer(_visit: Visit) -> Response:
+        return Response(200, [("content-type", asset.media)], body)
+
+    return Route(
+        path=path,
+        name=asset.name,
+        kind="asset",
+        summary=asset.summary,
+        answer=answer,
+        answers={200: None},
+        is_open=True,
+    )

@@ -7,6 +7,7 @@ from collector.admin import CSRF, LOGOUT, OVERVIEW, Visit
 from collector.dashboard.html import Child, Html, Link, page, tag
 
 STYLE: Final = "/dashboard/style.css"
+ICON: Final = "/dashboard/icon.svg"
 # Where people can go; the next page is a row here.
 _PAGES: Final = ((OVERVIEW, "Overview"),)
 
@@ -22,6 +23,7 @@ def whole_page(title: str, visit: Visit, *children: Child, path: str = "") -> st
         tag("meta", attributes={"name": "viewport", "content": "width=device-width"}),
         tag("meta", attributes={"name": "color-scheme", "content": "light dark"}),
         tag("title", f"{title} - collector"),
+        tag("link", attributes={"rel": "icon", "href": Link(ICON)}),
         tag("link", attributes={"rel": "stylesheet", "href": Link(STYLE)}),
     )
     links = [
@@ -65,7 +67,7 @@ def form(visit: Visit, path: str, *children: Child) -> Html:
 
 
 def table(caption: str, names: Sequence[str], rows: Iterable[Sequence[str | int]]) -> Html:
-    """A table; numbers stand to the right. Wide ones scroll by themselves, also by keyboard."""
+    """A table. Wide ones scroll by themselves, also by keyboard; numbers are best put first."""
     head = [tag("th", name, attributes={"scope": "col"}) for name in names]
     lines = [tag("tr", [_cell(value) for value in row]) for row in rows]
     found = tag(
@@ -97,6 +99,15 @@ def pairs(values: Mapping[str, Child]) -> Html:
 def notice(text: str, *, is_bad: bool = False) -> Html:
     """A sentence that wants to be seen, and is read out when it appears."""
     return tag("p", text, attributes={"class": "bad" if is_bad else "note", "role": "status"})
+
+
+def size(value: float) -> str:
+    """A number of bytes, in the unit that fits."""
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if value < 1024:
+            return f"{value:,.0f} {unit}" if unit == "bytes" else f"{value:,.1f} {unit}"
+        value /= 1024
+    return f"{value:,.1f} TiB"
 
 
 def number(value: float) -> str:

@@ -31,7 +31,17 @@ _ADDRESSES: Final = frozenset({"action", "href"})
 _ATTRIBUTES: Final = _ADDRESSES | frozenset(
     (
         *("aria-current", "aria-describedby", "aria-label", "aria-labelledby", "autocomplete"),
-        *("autofocus", "charset", "class", "colspan", "content", "datetime", "enctype", "for"),
+        *(
+            "autofocus",
+            "charset",
+            "class",
+            "colspan",
+            "content",
+            "datetime",
+            "enctype",
+            "for",
+            "hidden",
+        ),
         *("id", "inputmode", "lang", "maxlength", "method", "name", "open", "rel", "required"),
         *("role", "scope", "spellcheck", "tabindex", "title", "type", "value"),
     )

@@ -7,7 +7,7 @@ from collector.adapters.contract import Response
 from collector.admin import LOGIN, LOGOUT, OVERVIEW, Route, Visit, html, redirect
 from collector.admin_gate import Gate
 from collector.dashboard.frame import form, notice, whole_page
-from collector.dashboard.html import tag
+from collector.dashboard.html import Html, tag
 
 _FIELD: Final = "token"
 
@@ -74,6 +74,20 @@ class Login:
         return redirect(LOGIN, ("set-cookie", visit.cookie("")))
 
 
+def _user() -> Html:
+    """What password managers keep the token under; nobody reads it here."""
+    return tag(
+        "input",
+        attributes={
+            "type": "text",
+            "name": "user",
+            "value": "admin",
+            "autocomplete": "username",
+            "hidden": True,
+        },
+    )
+
+
 def _page(visit: Visit, fault: str = "", status: int = 200) -> Response:
     name = "token"
     label = tag("label", "Admin token", attributes={"for": name})
@@ -95,6 +109,6 @@ def _page(visit: Visit, fault: str = "", status: int = 200) -> Response:
         "Log in",
         visit,
         notice(fault, is_bad=True) if fault else None,
-        form(visit, LOGIN, label, field, button),
+        form(visit, LOGIN, _user(), label, field, button),
     )
     return html(text, status)

@@ -10,19 +10,19 @@ from collector.admin import OVERVIEW, Member, Route, Visit, html
 from collector.admin_api import Api, Trouble
 from collector.admin_lookups import ID_CHARS_MAX
 from collector.admin_state import State
-from collector.dashboard.frame import notice, number, pairs, table, whole_page
+from collector.dashboard.frame import notice, number, pairs, size, table, whole_page
 from collector.dashboard.html import Child, Html, Link, tag
 from collector.receipt import Told, ToldKept, ToldRow
 
 _ROWS: Final = 20
 _FIELD: Final = "id"
 _NUMBERS: Final[Mapping[str, str]] = {
-    "queue_bytes": "bytes waiting to be written",
+    "queue_bytes": "waiting to be written",
     "unflushed_rows": "rows in the log, not yet in files",
     "parts": "files of events",
     "keys": "events remembered for duplicates",
-    "quarantine_bytes": "bytes in quarantine",
-    "disk_free_bytes": "bytes free on the disk",
+    "quarantine_bytes": "in quarantine",
+    "disk_free_bytes": "free on the disk",
 }
 _MEANINGS: Final = {
     "accepted": "Accepted: it is a row.",
@@ -82,9 +82,9 @@ def _state(state: State) -> Html:
         tag("li", tag("strong", number(events)), tag("span", outcome))
         for outcome, events in sums.items()
     ]
-    rows = [(c.site, c.protocol, c.outcome, c.reason, c.events) for c in state.events]
+    rows = [(c.events, c.site, c.protocol, c.outcome, c.reason) for c in state.events]
     numbers = {
-        meaning: number(state.numbers[name])
+        meaning: (size if name.endswith("_bytes") else number)(state.numbers[name])
         for name, meaning in _NUMBERS.items()
         if name in state.numbers
     }
@@ -95,9 +95,9 @@ def _state(state: State) -> Html:
             f"Events are not taken: {trouble}" if trouble else "Events are taken.",
             is_bad=bool(trouble),
         ),
-        tag("p", f"Since {state.started} (now {state.now}), version {state.version}."),
+        tag("p", f"Since {state.started[:19]}Z (now {state.now[:19]}Z), version {state.version}."),
         tag("ul", tiles, attributes={"class": "tiles", "aria-label": "Events since the start"}),
-        table("Events since the start", ("site", "protocol", "outcome", "reason", "events"), rows),
+        table("Events since the start", ("events", "site", "protocol", "outcome", "reason"), rows),
         pairs(numbers),
     )
 

@@ -93,12 +93,13 @@ def closed(collector: Collector) -> list[Route]:
 
 
 def test_only_what_people_log_in_with_is_open(tmp_path: Path) -> None:
-    """The page that asks for the token, its form, and the style sheet; nothing else ever is."""
+    """The page that asks for the token, its form, and files that tell nothing; nothing else."""
 
     async def play() -> None:
         async with app.running(tmp_path, settings(tmp_path)) as collector:
             found = {(r.method, r.path) for r in routes(collector) if r.is_open}
-            assert found == {("GET", LOGIN), ("POST", LOGIN), ("GET", "/dashboard/style.css")}
+            files = {("GET", "/dashboard/style.css"), ("GET", "/dashboard/icon.svg")}
+            assert found == {("GET", LOGIN), ("POST", LOGIN), *files}
 
     app.run(play())
 

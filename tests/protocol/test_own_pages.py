@@ -115,7 +115,8 @@ def test_clients_cannot_make_new_series(collector: CollectorProcess) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "body"), [("/healthz", b"ok\n"), ("/readyz", b"ready\n"), ("/metrics", None), ("/openapi.json", None)]
+    ("path", "body"),
+    [("/healthz", b"ok\n"), ("/readyz", b"ready\n"), ("/metrics", None), ("/openapi.json", None)],
 )
 def test_methods_of_pages(collector: CollectorProcess, path: str, body: bytes | None) -> None:
     """GET answers, HEAD answers the same head without a body, anything else is 405."""
