@@ -47,6 +47,8 @@ _FORWARDING: Final = (
     *("x-forwarded", "forwarded", "via", "x-real-ip", "x-client-ip", "x-cluster-client-ip"),
     *("true-client-ip", "cf-connecting-ip", "fastly-client-ip", "x-original-host"),
 )
+# What is not one of these is older; servers do not agree on how to write 1.0.
+_MODERN: Final = frozenset({"1.1", "2", "2.0"})
 _HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[^:\[\]]+)(?::\d{1,5})?", re.IGNORECASE)
 _HTTPS: Final = re.compile(r'(?:^|;)\s*proto\s*=\s*"?https"?\s*(?:;|$)', re.IGNORECASE)
 
@@ -151,7 +153,7 @@ class Gate:
         if not is_loopback(peer_of(asker.client)) or self._addresses.is_proxy(asker.client):
             return False
         # Proxies that are set up to say nothing of themselves mostly speak an older HTTP.
-        if asker.http_version == "1.0":
+        if asker.http_version not in _MODERN:
             return False
         if any(name in headers for name in _FORWARDING):
             return False

@@ -137,6 +137,17 @@ def test_methods_of_pages(collector: CollectorProcess, path: str, body: bytes | 
             assert (answer.status, answer.one("allow")) == (405, "GET, HEAD")
 
 
+@pytest.mark.parametrize(("version", "status"), [("1.0", 403), ("1.1", 200)])
+def test_an_old_http_is_that_of_a_proxy(
+    collector: CollectorProcess, version: str, status: int
+) -> None:
+    """By a real server: who speaks HTTP/1.0 is not taken for this machine itself."""
+    with Wire(collector.port) as wire:
+        head = f"GET /admin/v1/state HTTP/{version}\r\nHost: localhost\r\n\r\n"
+        wire.send(head.encode())
+        assert wire.answer().status == status
+
+
 def test_alive_but_not_ready(full: CollectorProcess) -> None:
     """Without room on the disk it is alive, says why it takes nothing, and measures on."""
     assert full.request("GET", "/healthz").status == 200

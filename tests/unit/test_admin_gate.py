@@ -116,7 +116,9 @@ def test_a_trusted_proxy_speaks_for_others() -> None:
 
 def test_an_old_http_is_that_of_a_proxy() -> None:
     """A proxy that was set up by one line speaks HTTP/1.0 and names the host it was told."""
-    assert make_gate().judge(Asker(http_version="1.0")) == Denial("unknown")
+    for version in ("1.0", "1", "0.9", ""):
+        assert make_gate().judge(Asker(http_version=version)) == Denial("unknown")
+    assert make_gate().judge(Asker(http_version="2")) == Grant("loopback")
 
 
 AWAY = "203.0.113.9:1"
