@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help run test check lint bench bench-quick lock clean
+.PHONY: help run test check lint bench bench-quick audit lock clean
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
@@ -43,9 +43,17 @@ bench: .venv/dev.stamp ## measure every target on this machine, about half an ho
 bench-quick: .venv/dev.stamp ## the same within two minutes: rough, and without what takes long
 	$(BIN)/python -m bench.targets --quick
 
+# In an environment of its own: it is no dependency of ours. --strict: what cannot be looked up is a
+# failure, and not "nothing found".
+audit: ## whether a locked version is known to be vulnerable (needs the network)
+	@test -x .venv-audit/bin/pip-audit || { $(PYTHON) -m venv .venv-audit && \
+		.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit; }
+	.venv-audit/bin/pip-audit --strict --disable-pip --require-hashes -r requirements.lock
+	.venv-audit/bin/pip-audit --strict --disable-pip --require-hashes -r requirements-dev.lock
+
 lock: ## resolve the dependencies anew (needs uv)
 	uv pip compile --universal --generate-hashes --no-header -q -p 3.11 pyproject.toml -o requirements.lock
 	uv pip compile --universal --generate-hashes --no-header -q -p 3.11 pyproject.toml --group dev -o requirements-dev.lock
 
 clean: ## remove what the targets above made (not your data)
-	rm -rf .venv .hypothesis .mypy_cache .ruff_cache .pytest_cache dist
+	rm -rf .venv .venv-audit .hypothesis .mypy_cache .ruff_cache .pytest_cache dist

@@ -99,7 +99,10 @@ def main(directory: Path) -> None:
     Raises `CountFailed` or `LoadFailed`.
     """
     still = SimpleNamespace(
-        time_ns=lambda: _NOW_S * 10**9, monotonic_ns=lambda: 10**12, monotonic=lambda: 1e3
+        time_ns=lambda: _NOW_S * 10**9,
+        monotonic_ns=lambda: 10**12,
+        monotonic=lambda: 1e3,
+        sleep=service.time.sleep,
     )
     with mock.patch.object(service, "time", still), asyncio.Runner(loop_factory=_Loop) as runner:
         runner.run(_count(directory))

@@ -64,9 +64,7 @@ class AddressReader:
 
         `client`: who is connected, address and port, as in a URL.
         """
-        peer = client.rpartition(":")[0]
-        if peer.startswith("["):
-            peer = peer[1:-1]
+        peer = peer_of(client)
         if not self._trusted or not self._is_trusted(peer):
             return peer
         for name in self._header_names:
@@ -76,6 +74,10 @@ class AddressReader:
                 is_short = len(said) <= _CACHED_CHARS_MAX
                 return (self._behind_cached if is_short else self._behind)(peer, name, said)
         return peer
+
+    def is_proxy(self, client: str) -> bool:
+        """Whether who is connected is believed about whom it speaks for."""
+        return bool(self._trusted) and self._is_trusted(peer_of(client))
 
     def _behind(self, peer: str, name: str, said: str) -> str:
         """The right-most address in the header that is not trusted, else the last one that is."""
@@ -100,6 +102,21 @@ class AddressReader:
             return False
         mapped = getattr(parsed, "ipv4_mapped", None)
         return any((mapped or parsed) in network for network in self._trusted)
+
+
+def peer_of(client: str) -> str:
+    """The address in `client`, which is an address and a port as in a URL."""
+    peer = client.rpartition(":")[0]
+    return peer[1:-1] if peer.startswith("[") else peer
+
+
+def is_loopback(address: str) -> bool:
+    """Whether an address is this machine's own."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    return (getattr(parsed, "ipv4_mapped", None) or parsed).is_loopback
 
 
 def _members(text: str, is_whole: bool) -> Iterator[str]:

@@ -42,6 +42,7 @@ class AsgiScope:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.query_string: str = scope["query_string"].decode("latin-1")
+        self.http_version: str = scope.get("http_version", "1.1")
         host, port = scope.get("client") or ("", 0)
         self.client = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self.headers = AsgiHeaders(scope["headers"])

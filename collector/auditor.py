@@ -13,7 +13,7 @@ from typing import Final
 from collector import audit
 from collector.audit import Found, Line, Removed
 from collector.book import DayFile, read_day
-from storage import Files, SmallFiles, StorageError, census, layout, removed_rows
+from storage import Deadline, Files, SmallFiles, StorageError, census, layout, removed_rows
 
 _TRIES: Final = 4
 _PAUSE_S: Final = 0.5
@@ -25,30 +25,35 @@ def examine(
     *,
     wait: Callable[[float], object],
     since: date = date.min,
+    deadline: Deadline | None = None,
 ) -> list[Line]:
     """The lines of an audit of `directory`. Raises `StorageError` or OSError.
 
     `wait` passes seconds before another look.
     Hours before `since` may be told in part, or not at all.
     """
-    lines = _examine(directory, files, since)
+    lines = _examine(directory, files, since, deadline)
     for _ in range(_TRIES - 1):
         if lines is not None and not any(line.difference for line in lines):
             break
         wait(_PAUSE_S)
-        again = _examine(directory, files, since)
+        again = _examine(directory, files, since, deadline)
         lines = lines if again is None else again
     if lines is None:
         raise StorageError(f"{directory}: files kept changing while they were compared; ask again")
     return lines
 
 
-def _examine(directory: Path, files: Files, since: date) -> list[Line] | None:
+def _examine(
+    directory: Path, files: Files, since: date, deadline: Deadline | None
+) -> list[Line] | None:
     """None: a file holds rows on both sides of the border, so the book has gone on meanwhile."""
     # A row of an hour is in the partition of that date, or of a later one; so is its count.
     days = [day for day in read_days(directory, files) if date.fromisoformat(day.date) >= since]
     borders = {date.fromisoformat(day.date): day.through for day in days}
-    rows = census.take(directory, files, lambda day: borders.get(day, 0), since=since)
+    rows = census.take(
+        directory, files, lambda day: borders.get(day, 0), since=since, deadline=deadline
+    )
     if rows.straddling:
         return None
     found = [

@@ -100,6 +100,19 @@ def keys_new(
     )
 
 
+@main.group("admin-token")
+def admin_token_group() -> None:
+    """The token that opens dashboard and admin API to others than this machine itself."""
+
+
+@admin_token_group.command("new")
+def admin_token_new() -> None:
+    """Make a token: shown once, only its SHA-256 is kept in the configuration."""
+    token = keys.new_admin_token()
+    click.echo(f"admin token (shown only now): {token}\n\nput into config.toml, then reload:\n")
+    click.echo(keys.admin_toml_line(token))
+
+
 @main.command(
     epilog=f"Tables: events, and the views {', '.join(view.name for view in views.VIEWS)}; "
     "docs/QUERYING.md tells what they mean."

@@ -3,7 +3,7 @@
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -23,7 +23,8 @@ from collector.cli_shared import (
     told_plainly,
     warn_of_unknown_sites,
 )
-from storage import Files, aside, find
+from collector.receipt import time_text
+from storage import Files, find
 
 _EXIT_DIFFERENCE: Final = 1
 _EXIT_NOT_FOUND: Final = 1
@@ -128,7 +129,7 @@ def show_receipt(path: Path | None, text: str, every_date: bool, form: str) -> N
         found = receipt.look_up(
             directory, Files(), text, every_date=every_date, progress=_with_progress
         )
-    click.echo(_as_json(found) if form == "json" else _as_text(found))
+    click.echo(_encoder.encode(receipt.told(found)).decode() if form == "json" else _as_text(found))
     if found.verdict == "unknown":
         sys.exit(_EXIT_NOT_FOUND)
 
@@ -184,44 +185,3 @@ def _as_text(found: receipt.Receipt) -> str:
 
 def _kinds(row: find.FoundRow) -> tuple[str | None, str | None]:
     return row.event_type, row.event_name
-
-
-def time_text(time_us: int) -> str:
-    """Microseconds since the epoch in ISO 8601, UTC."""
-    return (
-        f"{datetime.fromtimestamp(0, UTC) + timedelta(microseconds=time_us):%Y-%m-%dT%H:%M:%S.%fZ}"
-    )
-
-
-def _as_json(found: receipt.Receipt) -> str:
-    rows = [
-        {
-            **msgspec.to_builtins(row),
-            "event_time": time_text(row.event_time),
-            "received_time": time_text(row.received_time),
-            "file": row.file,
-            "row": row.row,
-        }
-        for row in found.rows
-    ]
-    return _encoder.encode(
-        {
-            "id": found.id,
-            "verdict": found.verdict,
-            "rows": rows,
-            "quarantine": [_brief(kept) for kept in found.quarantine],
-        }
-    ).decode()
-
-
-def _brief(kept: aside.Kept) -> dict[str, object]:
-    return {
-        "id": kept.id,
-        "time": time_text(kept.time),
-        "site_id": kept.site_id,
-        "protocol": kept.protocol,
-        "endpoint": kept.endpoint,
-        "reason": kept.reason,
-        "message": kept.message,
-        "event_id": kept.event_id,
-    }

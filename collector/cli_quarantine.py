@@ -8,7 +8,6 @@ import click
 import msgspec
 
 from collector import render
-from collector.cli_audit import time_text
 from collector.cli_lake import order
 from collector.cli_shared import (
     config_option,
@@ -20,6 +19,7 @@ from collector.cli_shared import (
     warn_of_unknown_sites,
 )
 from collector.config import Config
+from collector.receipt import time_text
 from collector.refusal import KEPT_CODES
 from collector.replay import Report
 from storage import aside, asidereader

@@ -61,6 +61,10 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     stop_timeout_ms: Annotated[int, Meta(ge=0, le=600_000)] = 5_000
     # Empty: dashboard and admin API answer on loopback only.
     admin_token_sha256: Sha256 = ""
+    # A working day: who forgets to log out is not logged in tomorrow.
+    admin_session_ms: Annotated[int, Meta(ge=60_000, le=_SPAN_MS_MAX)] = 43_200_000
+    # Prometheus asks without credentials unless it is told some.
+    metrics_need_token: bool = False
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
@@ -103,6 +107,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     croct_burst: Burst = 0
     failed_auth_per_minute: Allowance = 30
     failed_auth_burst: Burst = 0
+    # Wrong admin tokens per client address; ten times as many of all together.
+    admin_failed_auth_per_minute: Allowance = 10
     # Buckets kept at a time and limit, about 150 bytes each; only full buckets are forgotten.
     addresses_max: Capacity = 100_000
 

@@ -21,6 +21,7 @@ from collector.adapters.contract import (
     Response,
 )
 from collector.addresses import AddressReader
+from collector.admin import Admin, failure, guarded
 from collector.headers import Headers
 from collector.http import Body, BodyReader, Disconnected
 from collector.ids import uuid4, uuid4_hex
@@ -67,11 +68,17 @@ class Scope(Protocol):
         """Who is connected: address and port, as in a URL."""
 
     @property
+    def http_version(self) -> str:
+        """Such as "1.1"."""
+
+    @property
     def headers(self) -> Headers:
         """All header fields."""
 
 
 Answer = tuple[int, list[Header], bytes]
+# One of the collector's own pages.
+Page = Callable[[Scope], Response]
 
 
 class Lifecycle(Protocol):
@@ -91,7 +98,8 @@ class Edge:
         self,
         *,
         endpoints: Iterable[Endpoint | PlainEndpoint],
-        pages: Mapping[str, Callable[[], Response]],
+        pages: Mapping[str, Page],
+        admin: Admin,
         access: Access,
         pipeline: Pipeline,
         bodies: BodyReader,
@@ -103,6 +111,7 @@ class Edge:
         monotonic_s: Callable[[], float],
     ) -> None:
         self._pages = pages
+        self._admin = admin
         self._access = access
         self._pipeline = pipeline
         self._bodies = bodies
@@ -208,14 +217,34 @@ class Edge:
 
     async def _answer_other(self, scope: Scope, headers: Headers, body: Body) -> Answer:
         path = scope.path
+        if self._admin.owns(path):
+            return await self._answer_admin(scope, body)
         plain = self._plain.get((scope.method, path))
         response = self._decide_other(plain, scope, headers)
         await self._bodies.discard(body, headers)
         self._metrics.count_request(plain.name if plain else "other", response.status)
+        if path in self._pages:
+            # No protocol's: a page that an operator happens to have open must not read them.
+            return response.status, list(response.headers), response.body
         first = plain or self._paths.get(path, [None])[0]
         allows = isinstance(first, PlainEndpoint) and first.allows_credentials
         cors = self._cors.fields(headers, allows_credentials=allows)
         return response.status, [*response.headers, *cors], response.body
+
+    async def _answer_admin(self, scope: Scope, body: Body) -> Answer:
+        """Answer what is for operators; no page of another origin may read it, hence no CORS."""
+        name = "admin_other"
+        try:
+            response, name = await self._admin.answer(
+                scope.method, scope.path, scope.query_string, scope, body
+            )
+        except Disconnected:
+            response = _ADMIN_CUT_SHORT
+        except Exception:  # noqa: BLE001 the last resort: logged, counted as 500
+            _log.exception("an admin page failed")
+            response = _ADMIN_FAILED
+        self._metrics.count_request(name, response.status)
+        return response.status, list(response.headers), response.body
 
     def _decide_other(
         self, endpoint: PlainEndpoint | None, scope: Scope, headers: Headers
@@ -228,7 +257,7 @@ class Edge:
             return endpoint.answer(request, uuid4_hex())
         page = self._pages.get(request.path)
         if page is not None:
-            return _answer_page(request.method, page)
+            return _answer_page(request.method, page, scope)
         routes = self._paths.get(request.path)
         if routes is None:
             return Response(404, _PROBLEM, _NOT_FOUND)
@@ -241,12 +270,14 @@ class Edge:
         return response
 
 
+_ADMIN_FAILED: Final = guarded(failure(500, "internal error; the log says more"))
+_ADMIN_CUT_SHORT: Final = guarded(failure(400, _CUT_SHORT.message))
 # After a bug of ours the client may try again; nothing was acknowledged.
 _FAILED: Final = Refusal(INTERNAL_ERROR, "internal error")
 
 
-def _answer_page(method: str, page: Callable[[], Response]) -> Response:
+def _answer_page(method: str, page: Page, scope: Scope) -> Response:
     if method not in {"GET", "HEAD"}:
         return Response(405, [*_JSON, ("allow", "GET, HEAD")], b'{"error":"use GET"}')
     # To HEAD the server sends the length of the body and not the body itself.
-    return page()
+    return page(scope)

@@ -1,4 +1,4 @@
-"""API keys: how one is made, and the block of configuration that lets it in.
+"""API keys and the admin token: how one is made, and the configuration that lets it in.
 
 The text of a key is shown once, to whoever made it; the collector keeps its SHA-256 only. Prints
 nothing and writes nothing itself.
@@ -15,6 +15,7 @@ import msgspec
 DEMO_KEY: Final = "zv_demo" + "0" * 39
 
 _PREFIX: Final = "zv_"
+_ADMIN_PREFIX: Final = "admin_"
 # 43 of 62 characters carry 256 bits, as many as the digest that stands for them.
 _RANDOM_CHARACTERS: Final = 43
 _ALPHABET: Final = string.ascii_letters + string.digits
@@ -23,7 +24,16 @@ _encoder: Final = msgspec.json.Encoder()
 
 def new_key() -> str:
     """A fresh key: `zv_` and 43 random letters and digits, from the system's secure source."""
-    return _PREFIX + "".join(secrets.choice(_ALPHABET) for _ in range(_RANDOM_CHARACTERS))
+    return _PREFIX + _random_text()
+
+
+def new_admin_token() -> str:
+    """A fresh token for the admin pages: `admin_` and as much chance as in a key."""
+    return _ADMIN_PREFIX + _random_text()
+
+
+def _random_text() -> str:
+    return "".join(secrets.choice(_ALPHABET) for _ in range(_RANDOM_CHARACTERS))
 
 
 def digest(key_text: str) -> str:
@@ -54,6 +64,11 @@ def toml_block(
     }
     lines = [f"{member} = {_quoted(value)}\n" for member, value in members.items() if value]
     return "[[keys]]\n" + "".join(lines)
+
+
+def admin_toml_line(token: str) -> str:
+    """The setting that lets whoever shows `token` see the admin pages, with its section."""
+    return f"[server]\nadmin_token_sha256 = {_quoted(digest(token))}\n"
 
 
 def _quoted(text: str) -> str:

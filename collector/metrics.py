@@ -69,6 +69,11 @@ class Metrics:
         """Events so far, by site, protocol, outcome and reason."""
         return self._events
 
+    @property
+    def requests(self) -> Mapping[tuple[str, int], int]:
+        """Answered requests so far, by endpoint and status."""
+        return self._requests
+
     def render(self, gauges: Mapping[str, Callable[[], float]]) -> bytes:
         """The page for Prometheus; `gauges` maps names to their present values."""
         out = _head("collector_events_total", "counter", "events by outcome")

@@ -16,7 +16,7 @@ from typing import Any, Final
 from collector import gauges, orders
 from collector.access import Access
 from collector.adapters import ENDPOINTS
-from collector.adapters.contract import Endpoint, Response
+from collector.adapters.contract import Endpoint
 from collector.addresses import AddressReader
 from collector.asgi import AsgiApp
 from collector.bookkeeper import BookKeeper
@@ -24,6 +24,7 @@ from collector.config import Config
 from collector.edge import Edge
 from collector.facts import Facts
 from collector.http import BodyReader, Disconnected
+from collector.inside import Clocks, Inside
 from collector.lakeorders import LakeOrders
 from collector.marks import Marker
 from collector.masking import mask_addresses
@@ -161,18 +162,27 @@ class Service:
 
     def _make_edge(self, access: Access, pipeline: Pipeline, sites: Sites) -> Edge:
         server = self._config.server
+        addresses = AddressReader(server.trusted_proxies, server.proxy_header)
+        found = gauges.gauges(self._store, self._quarantine, self._books)
+        inside = Inside(
+            self._config,
+            self._files,
+            metrics=self._metrics,
+            gauges={**found, **self._sources.gauges(_now_us)},
+            trouble=self._trouble,
+            bodies=self._bodies,
+            addresses=addresses,
+            clocks=Clocks(_now_us, _monotonic_us, asyncio.to_thread, time.sleep),
+        )
         return Edge(
             endpoints=ENDPOINTS,
-            pages={
-                "/healthz": lambda: _text(200, b"ok\n"),
-                "/readyz": self._readiness,
-                "/metrics": self._metrics_page,
-            },
+            pages=inside.pages.by_path,
+            admin=inside.admin,
             access=access,
             pipeline=pipeline,
             bodies=self._bodies,
             body_bytes_max=server.body_bytes_max,
-            addresses=AddressReader(server.trusted_proxies, server.proxy_header),
+            addresses=addresses,
             metrics=self._metrics,
             # As for beacons: who is no browser has no Origin, and there is none to refuse.
             trusts=lambda headers: (
@@ -327,23 +337,13 @@ class Service:
             if self._looked is None or self._looked.done():
                 self._looked = self._loop.run_in_executor(None, self._sources.look)
 
-    # --- pages
-
-    def _readiness(self) -> Response:
+    def _trouble(self) -> str:
+        """Why no events are taken, in words for everybody; "" when they are."""
         if self._edge.is_stopping:
-            return _text(503, b"stopping\n")
+            return "stopping"
         if self._store.health.refusal is not None or self._store.keys.is_full:
-            return _text(503, b"events cannot be stored at present; the log says why\n")
-        return _text(200, b"ready\n")
-
-    def _metrics_page(self) -> Response:
-        found = gauges.gauges(self._store, self._quarantine, self._books)
-        body = self._metrics.render({**found, **self._sources.gauges(_now_us)})
-        return Response(200, [("content-type", "text/plain; version=0.0.4; charset=utf-8")], body)
-
-
-def _text(status: int, body: bytes) -> Response:
-    return Response(status, [("content-type", "text/plain; charset=utf-8")], body)
+            return "events cannot be stored at present; the log says why"
+        return ""
 
 
 def make_app(

@@ -9,12 +9,14 @@ from storage import (
     export,
     find,
     inspect,
+    latest,
     layout,
     recovery,
     tail,
     views,
 )
 from storage.commit import Commit, Receipt
+from storage.deadline import Deadline, TookTooLong
 from storage.erasure import Erased, Person, Who
 from storage.errors import (
     Closed,
@@ -47,6 +49,7 @@ __all__ = [
     "Column",
     "Commit",
     "Corruption",
+    "Deadline",
     "DiskFull",
     "Erased",
     "Expired",
@@ -69,6 +72,7 @@ __all__ = [
     "StorageError",
     "Store",
     "SyncFailed",
+    "TookTooLong",
     "Unavailable",
     "Who",
     "aside",
@@ -81,6 +85,7 @@ __all__ = [
     "export",
     "find",
     "inspect",
+    "latest",
     "layout",
     "make_key",
     "make_scope",

@@ -6,6 +6,7 @@ meanwhile, for the reasons that `query` gives; if a listed file is gone, all is 
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from datetime import date
 from pathlib import Path
 from typing import Final
@@ -14,6 +15,7 @@ import duckdb
 import msgspec
 
 from storage import layout, parquet, query, recovery
+from storage.deadline import Deadline
 from storage.errors import StorageError
 from storage.files import Files
 from storage.keyrecovery import RowLine, lines_in
@@ -79,11 +81,13 @@ def take(
     behind_only: bool = False,
     since: date = date.min,
     logged: Mapping[int, Logged] = {},
+    deadline: Deadline | None = None,
 ) -> Census:
     """Count the rows of `directory`; `border` gives the last segment that counts as before.
 
     `behind_only`: leave out rows before it. `since`: leave out partitions of earlier dates.
-    `logged`: segments that need not be read again, by number.
+    `logged`: segments that need not be read again, by number. `deadline`: when to give up, with
+    `TookTooLong`.
 
     Raises `StorageError` (`QueryError` when the files never hold still or cannot be read).
     """
@@ -99,7 +103,8 @@ def take(
                 number: logged.get(number) or _logged(directory, files, number)
                 for number in chosen.segments
             }
-            return _count(directory, chosen, border, logs, behind_only=behind_only, since=since)
+            counter = _Counter(directory / layout.EVENTS, deadline)
+            return _count(counter, chosen, border, logs, behind_only=behind_only, since=since)
         except FileNotFoundError:
             continue
         except duckdb.Error as error:
@@ -110,7 +115,7 @@ def take(
 
 
 def _count(
-    directory: Path,
+    counter: "_Counter",
     listing: query.Listing,
     border: Callable[[date], int],
     logs: Mapping[int, Logged | None],
@@ -137,10 +142,9 @@ def _count(
         found = before if number <= border(day) else behind
         for (site, protocol, hour, is_duplicate), count in rows.places.items():
             found[day, site, protocol, hour * _HOUR_US, is_duplicate != 0] += count
-    events = directory / layout.EVENTS
     if not behind_only:
-        _count_parts(events, sides[0], before)
-    _count_parts(events, sides[1], behind)
+        counter.count(sides[0], before)
+    counter.count(sides[1], behind)
     return Census(_listed(before), _listed(behind), newest, listing.newest, tuple(sides[2]))
 
 
@@ -153,20 +157,32 @@ def _logged(directory: Path, files: Files, number: int) -> Logged | None:
     return Logged(state.date, places_of(lines_in(data, scan.groups)))
 
 
-def _count_parts(events: Path, parts: Sequence[Part], found: Counter[_Place]) -> None:
-    if not parts:
-        return
-    with parquet.connect(threads=_THREADS) as connection:
-        for start in range(0, len(parts), _FILES_AT_ONCE):
-            group = [events / part.name for part in parts[start : start + _FILES_AT_ONCE]]
-            rows = connection.execute(
-                "SELECT date, site_id, protocol, "  # noqa: S608  our own paths, quoted
-                f"epoch_us(received_time) // {_HOUR_US} AS hour, is_duplicate <> 0, count(*) "
-                f"FROM read_parquet({parquet.listed(group)}, hive_partitioning = true, "
-                "hive_types = {'date': DATE}) GROUP BY ALL"
-            ).fetchall()
-            for day, site, protocol, hour, is_duplicate, count in rows:
-                found[day, site, protocol, hour * _HOUR_US, is_duplicate] += count
+class _Counter:
+    """Counts the rows of parts below `events`."""
+
+    def __init__(self, events: Path, deadline: Deadline | None) -> None:
+        self._events = events
+        self._deadline = deadline
+
+    def count(self, parts: Sequence[Part], found: Counter[_Place]) -> None:
+        """Add the rows of `parts` to what was found. Raises duckdb.Error, `TookTooLong`."""
+        if not parts:
+            return
+        deadline = self._deadline
+        with (
+            parquet.connect(threads=_THREADS) as connection,
+            nullcontext() if deadline is None else deadline.over(connection),
+        ):
+            for start in range(0, len(parts), _FILES_AT_ONCE):
+                group = [self._events / part.name for part in parts[start : start + _FILES_AT_ONCE]]
+                rows = connection.execute(
+                    "SELECT date, site_id, protocol, "  # noqa: S608  our own paths, quoted
+                    f"epoch_us(received_time) // {_HOUR_US} AS hour, is_duplicate <> 0, count(*) "
+                    f"FROM read_parquet({parquet.listed(group)}, hive_partitioning = true, "
+                    "hive_types = {'date': DATE}) GROUP BY ALL"
+                ).fetchall()
+                for day, site, protocol, hour, is_duplicate, count in rows:
+                    found[day, site, protocol, hour * _HOUR_US, is_duplicate] += count
 
 
 def _listed(found: Counter[_Place]) -> tuple[FoundRows, ...]:

@@ -7,6 +7,7 @@ the caller says in which order dates are worth it.
 import re
 import uuid
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Final
@@ -15,6 +16,7 @@ import duckdb
 import msgspec
 
 from storage import layout, parquet, query, recovery, segment
+from storage.deadline import Deadline
 from storage.errors import StorageError
 from storage.files import Files
 from storage.layout import Part
@@ -118,20 +120,24 @@ def in_log(directory: Path, files: Files, one: Sought) -> list[FoundRow]:
     raise StorageError(f"{directory}: files kept changing while they were read; ask again")
 
 
-def in_parts(directory: Path, day: date, one: Sought) -> list[FoundRow]:
-    """Rows in the parts of one date. Raises `StorageError`."""
+def in_parts(
+    directory: Path, day: date, one: Sought, deadline: Deadline | None = None
+) -> list[FoundRow]:
+    """Rows in the parts of one date. Raises `StorageError`, `TookTooLong` with a deadline."""
     events = directory / layout.EVENTS
     for _ in range(_TRIES):
         parts = [part for part in query.look(directory).parts if part.date == day]
         try:
-            return _in_files(directory, [events / part.name for part in parts], one)
+            return _in_files(directory, [events / part.name for part in parts], one, deadline)
         except duckdb.Error as error:
             if all((events / part.name).exists() for part in parts):
                 raise StorageError(f"{events}: {error}") from None
     raise StorageError(f"{directory}: files kept changing while they were read; ask again")
 
 
-def _in_files(directory: Path, paths: Sequence[Path], one: Sought) -> list[FoundRow]:
+def _in_files(
+    directory: Path, paths: Sequence[Path], one: Sought, deadline: Deadline | None
+) -> list[FoundRow]:
     if not paths:
         return []
     sql = (
@@ -140,7 +146,10 @@ def _in_files(directory: Path, paths: Sequence[Path], one: Sought) -> list[Found
         "hive_partitioning = false, filename = true, file_row_number = true) "
         "WHERE idempotency_key = ? OR event_id = ?::UUID OR dedup_key = ?"
     )
-    with parquet.connect(threads=_THREADS) as connection:
+    with (
+        parquet.connect(threads=_THREADS) as connection,
+        nullcontext() if deadline is None else deadline.over(connection),
+    ):
         rows = connection.execute(sql, [one.text, one.event_id, one.dedup_key]).fetchall()
     found = []
     for *values, path, number in rows:

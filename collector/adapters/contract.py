@@ -5,14 +5,14 @@ clock, draws a random number or looks anything up: what it needs is handed in. A
 module, `event`, `refusal`, `decoding` and msgspec; never each other.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Literal, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, Protocol
 
 import msgspec
 
 from collector.event import Batch, Outcome
 from collector.headers import Headers
-from collector.refusal import Refusal
+from collector.refusal import Kind, Refusal
 
 Header = tuple[str, str]
 
@@ -113,6 +113,27 @@ class BodyShape(msgspec.Struct, frozen=True, kw_only=True):
     is_forbidden: Callable[[bytes], bool] = _never
 
 
+class Described(msgspec.Struct, frozen=True, kw_only=True):
+    """What `/openapi.json` tells of an endpoint that its decoder and answers do not tell by type.
+
+    `body`: what a body is decoded into, several types where it may be any of them. `rules`: by
+    struct and member (`Item.ts`), what code checks behind the decoder, in JSON schema; a member
+    with a rule for its type is required unless the rule allows null. `wider`: where the schema
+    allows what is refused all the same, in words. `answers`: the type of the body of each success,
+    None where it is no JSON. `error`: that of every refusal. `refusals`: reasons found in the
+    contents of a request, beyond what every endpoint refuses. `item_refusals`: reasons that are
+    told of single events inside a success, and no other way.
+    """
+
+    body: tuple[type[msgspec.Struct], ...] = ()
+    rules: Mapping[str, Mapping[str, Any]] = {}
+    wider: str = ""
+    answers: Mapping[int, Any]
+    error: Any
+    refusals: tuple[Kind, ...] = ()
+    item_refusals: tuple[Kind, ...] = ()
+
+
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """One row of the endpoint table: where events come in, and the order of checks.
 
@@ -146,6 +167,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     decode: Decode
     respond: Respond
     refuse: Refuse
+    described: Described
     shape: BodyShape = BodyShape()
     check: Check | None = None
     address_member: str = ""
@@ -167,5 +189,6 @@ class PlainEndpoint(msgspec.Struct, frozen=True, kw_only=True):
     protocol: str
     answer: Callable[[Request, str], Response]
     refuse: Refuse
+    described: Described
     allows_credentials: bool = False
     method: str = "GET"

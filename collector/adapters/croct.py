@@ -13,13 +13,20 @@ import msgspec
 
 from collector.adapters import croct_quick, decoding
 from collector.adapters.contract import (
+    Described,
     Endpoint,
     Head,
     PlainEndpoint,
     Request,
     SiteRules,
 )
-from collector.adapters.croct_answers import CLIENT_ID, answer_client_id, refuse, respond
+from collector.adapters.croct_answers import (
+    CLIENT_ID,
+    Problem,
+    answer_client_id,
+    refuse,
+    respond,
+)
 from collector.adapters.croct_events import (
     ServerBeacon,
     ServerContext,
@@ -216,6 +223,18 @@ def check(batch: Batch, rules: SiteRules) -> None:
 
 # --- the table
 
+_TRACK: Final = Described(
+    body=(WebBeacon, ServerBeacon),
+    wider=(
+        "`context.type` tells the two beacons apart, so a web context under `type: server` is "
+        "refused; where a site sets `croct_strict`, so are members that no schema knows"
+    ),
+    answers={204: None},
+    error=Problem,
+    refusals=(INVALID_PAYLOAD, MALFORMED_BODY, UNSUPPORTED_MEDIA_TYPE),
+)
+_CID: Final = Described(answers={200: str}, error=Problem)
+
 ENDPOINTS: Final[tuple[Endpoint | PlainEndpoint, ...]] = (
     Endpoint(
         path="/client/web/track",
@@ -234,6 +253,7 @@ ENDPOINTS: Final[tuple[Endpoint | PlainEndpoint, ...]] = (
         check=check,
         respond=respond,
         refuse=refuse,
+        described=_TRACK,
     ),
     PlainEndpoint(
         path="/client/web/cid",
@@ -241,6 +261,7 @@ ENDPOINTS: Final[tuple[Endpoint | PlainEndpoint, ...]] = (
         protocol="croct",
         answer=answer_client_id,
         refuse=refuse,
+        described=_CID,
         allows_credentials=True,
     ),
 )

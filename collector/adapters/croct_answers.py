@@ -19,7 +19,7 @@ from collector.refusal import QUARANTINED, SUSPENDED, Refusal, Violation
 CLIENT_ID: Final = re.compile(rf"[0-9a-fA-F]{{32}}|{UUID}")
 
 
-class _Problem(msgspec.Struct, omit_defaults=True):
+class Problem(msgspec.Struct, omit_defaults=True):
     """A problem document (RFC 9457); `status` is what the SDK goes by."""
 
     type: str
@@ -91,7 +91,7 @@ def refuse(request: Request, refusal: Refusal, _budget: Budget | None) -> Respon
     headers: list[Header] = [("content-type", "application/problem+json")]
     if status in {429, 503}:
         headers.append(("retry-after", str(refusal.retry_after_s or 1)))
-    problem = _Problem(
+    problem = Problem(
         type=f"https://croct.help/api/{name}",
         title=title,
         status=status,

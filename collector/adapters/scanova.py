@@ -12,8 +12,16 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from collector.adapters import decoding, scanova_answers
-from collector.adapters.contract import BodyShape, Decode, Endpoint, Head, Request, Respond
+from collector.adapters import decoding, scanova_answers, scanova_described
+from collector.adapters.contract import (
+    BodyShape,
+    Decode,
+    Endpoint,
+    Head,
+    Request,
+    Respond,
+)
+from collector.adapters.scanova_described import EVENTS_MAX
 from collector.adapters.scanova_events import Sender
 from collector.adapters.scanova_faults import NOT_AN_OBJECT, missing
 from collector.adapters.scanova_metadata import holds_address
@@ -29,9 +37,6 @@ from collector.refusal import (
     Refusal,
     Violation,
 )
-
-EVENTS_MAX: Final = 100  # per batch, the vendor's
-
 
 # --- what must not be kept
 
@@ -231,6 +236,11 @@ def _browser_endpoint(path: str, name: str, decode: Decode, respond: Respond) ->
         decode=decode,
         respond=respond,
         refuse=scanova_answers.BROWSER.refuse,
+        described=(
+            scanova_described.BROWSER_BATCH
+            if path.endswith("/batch")
+            else scanova_described.BROWSER_EVENT
+        ),
     )
 
 
@@ -250,6 +260,11 @@ def _server_endpoint(path: str, name: str, decode: Decode, respond: Respond) -> 
         decode=decode,
         respond=respond,
         refuse=scanova_answers.SERVER.refuse,
+        described=(
+            scanova_described.SERVER_BATCH
+            if path.endswith("/batch")
+            else scanova_described.SERVER_EVENT
+        ),
     )
 
 

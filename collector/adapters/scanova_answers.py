@@ -30,7 +30,9 @@ class _Fault(msgspec.Struct):
     type: str
 
 
-class _Error(msgspec.Struct):
+class Error(msgspec.Struct):
+    """Why a request was refused: a text, with status 422 an array."""
+
     detail: str | list[_Fault]
 
 
@@ -43,7 +45,9 @@ class _Result(msgspec.Struct):
     detail: str | list[_Fault] | UnsetType = UNSET
 
 
-class _BatchAnswer(msgspec.Struct):
+class BatchAnswer(msgspec.Struct):
+    """What became of the events of a batch; `success`: none was rejected."""
+
     success: bool
     accepted: int
     duplicates: int
@@ -51,13 +55,13 @@ class _BatchAnswer(msgspec.Struct):
     results: list[_Result]
 
 
-class _BrowserAnswer(msgspec.Struct):
+class BrowserAnswer(msgspec.Struct):
     """Success, as `/ct` tells it."""
 
     event_id: str
 
 
-class _ServerAnswer(msgspec.Struct):
+class ServerAnswer(msgspec.Struct):
     """Success, as `/server-events` tells it: what two of the vendor's pages show, together."""
 
     event_id: str
@@ -105,7 +109,7 @@ class Answers:
         accepted = outcomes.count(Verdict.ACCEPTED)
         duplicates = outcomes.count(Verdict.DUPLICATE)
         rejected = len(outcomes) - accepted - duplicates
-        answer = _BatchAnswer(not rejected, accepted, duplicates, rejected, results)
+        answer = BatchAnswer(not rejected, accepted, duplicates, rejected, results)
         return Response(200, _HEADERS, _encoder.encode(answer))
 
     def refuse(self, _request: Request, refusal: Refusal, _budget: Budget | None) -> Response:
@@ -116,7 +120,7 @@ class Answers:
             headers.append(("retry-after", str(refusal.retry_after_s or 1)))
         if status == 401:
             headers.append(("www-authenticate", "Bearer"))
-        return Response(status, headers, _encoder.encode(_Error(self._detail(refusal))))
+        return Response(status, headers, _encoder.encode(Error(self._detail(refusal))))
 
     def _status(self, refusal: Refusal) -> int:
         return self._statuses.get(refusal.kind.code, refusal.kind.status)
@@ -148,6 +152,6 @@ def _loc(pointer: str) -> list[str | int]:
     return ["body", *(int(step) if step.isdigit() else step for step in pointer.split("/")[1:])]
 
 
-BROWSER: Final = Answers(_BrowserAnswer, {MISSING_FIELD.code: 400})
+BROWSER: Final = Answers(BrowserAnswer, {MISSING_FIELD.code: 400})
 # A key is told that a site is not its own, whether or not there is such a site.
-SERVER: Final = Answers(_ServerAnswer, {UNKNOWN_KEY.code: 403, UNKNOWN_SITE.code: 403})
+SERVER: Final = Answers(ServerAnswer, {UNKNOWN_KEY.code: 403, UNKNOWN_SITE.code: 403})

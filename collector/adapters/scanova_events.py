@@ -131,21 +131,21 @@ _language_cached: Final = lru_cache(maxsize=1_024)(_language)
 
 # --- single values
 
-_IS_UUID: Final = re.compile(
-    "[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
-).fullmatch
+UUID: Final = "[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
+_IS_UUID: Final = re.compile(UUID).fullmatch
 # Digits in small letters become "0", so that four ids are told from anything else by one look.
 _DIGITS_TO_0: Final = bytes.maketrans(b"123456789abcdef", b"0" * 15)
 _NO_UUID: Final = "00000000-0000-0000-0000-000000000000"
 _FOUR_UUIDS: Final = "\n".join([_NO_UUID] * 4).encode()
-_IS_SHA256: Final = re.compile("[0-9a-fA-F]{64}").fullmatch
+SHA256: Final = "[0-9a-fA-F]{64}"
+_IS_SHA256: Final = re.compile(SHA256).fullmatch
 # The calendar dates of ISO 8601, extended and basic, with a blank allowed for the T (RFC 3339).
 _IS_ISO_8601: Final = re.compile(
     r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?:Z|[+-]\d\d(?::?\d\d)?)?)?"
     r"|\d{8}(?:T\d{4}(?:\d\d(?:[.,]\d+)?)?(?:Z|[+-]\d\d(?:\d\d)?)?)?",
     re.ASCII,
 ).fullmatch
-_CONSENTS: Final = frozenset({"granted", "denied", "pending"})
+CONSENTS: Final = frozenset({"granted", "denied", "pending"})
 
 # The end of what JavaScript writes: microseconds by milliseconds and zone.
 _MS_US: Final = {f"{ms:03}Z": ms * 1_000 for ms in range(1_000)}
@@ -292,7 +292,7 @@ def _fill_common(row: Row, item: _Item) -> Refusal | None:
             return faults.at(faults.NOT_A_TIME, "event_time")
         row.event_time = us
     if item.consent is not None:
-        if item.consent not in _CONSENTS:
+        if item.consent not in CONSENTS:
             return faults.at(faults.NOT_A_CONSENT, "consent")
         row.consent = item.consent
     return None

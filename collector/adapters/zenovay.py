@@ -17,6 +17,7 @@ from collector.adapters import decoding
 from collector.adapters.contract import (
     BodyShape,
     Budget,
+    Described,
     Endpoint,
     Head,
     Header,
@@ -24,7 +25,14 @@ from collector.adapters.contract import (
     Response,
     SiteRules,
 )
-from collector.adapters.zenovay_events import Item, Sender, judge, read_item
+from collector.adapters.zenovay_events import (
+    ITEM_REFUSALS,
+    ITEM_RULES,
+    Item,
+    Sender,
+    judge,
+    read_item,
+)
 from collector.event import Batch, Event, Outcome, Verdict
 from collector.refusal import (
     BATCH_SIZE,
@@ -329,6 +337,23 @@ def _iso_second(unix_s: int) -> str:
     return f"{datetime.fromtimestamp(unix_s, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
+_EVENTS: Final = Described(
+    body=(_Body,),
+    rules={
+        "Body.trackingCode": {"minLength": 1},
+        "Body.events": {"minItems": 1, "maxItems": EVENTS_MAX},
+        **ITEM_RULES,
+    },
+    wider=(
+        "an event that breaks the schema is no fault of the request: it is told in `errors` of "
+        "the answer 200, as is what `props` must hold for each type; `ts` may be 24 hours off"
+    ),
+    answers={200: _Answer},
+    error=_ErrorAnswer,
+    refusals=(BATCH_SIZE, INVALID_FIELD, MALFORMED_BODY, MISSING_FIELD),
+    item_refusals=(*ITEM_REFUSALS, GPC_OPTED_OUT, UNKNOWN_GOAL),
+)
+
 ENDPOINTS: Final = (
     Endpoint(
         path="/api/v1/events",
@@ -357,6 +382,7 @@ ENDPOINTS: Final = (
         address_member="clientIp",
         respond=respond,
         refuse=refuse,
+        described=_EVENTS,
         wants_request_id=True,
     ),
 )

@@ -6,7 +6,7 @@ item is judged alone: nothing that is wrong with it may touch its neighbours.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -17,6 +17,8 @@ from collector.refusal import (
     CONSENT_OPTED_OUT,
     INVALID_EVENT_TYPE,
     INVALID_IDEMPOTENCY_KEY,
+    INVALID_PAYMENT_PROVIDER,
+    INVALID_PROPS,
     INVALID_SESSION_ID,
     INVALID_TS,
     INVALID_VISITOR_ID,
@@ -114,6 +116,31 @@ _BAD_SESSION: Final = Refusal(
     INVALID_SESSION_ID, "sessionId must be a string of 1 to 256 characters"
 )
 _NOT_UUID_SESSION: Final = Refusal(INVALID_SESSION_ID, "sessionId must be a UUID for a pageview")
+
+
+# For `/openapi.json`: what an item must be to be stored, and why it may not be.
+ITEM_RULES: Final[Mapping[str, Mapping[str, Any]]] = {
+    "Item.type": {"enum": list(_TYPES)},
+    "Item.ts": {"type": "integer", "description": "milliseconds since 1970"},
+    "Item.props": {"type": "object"},
+    "Item.idempotencyKey": {
+        "type": ["string", "null"],
+        "minLength": 1,
+        "maxLength": IDEMPOTENCY_KEY_CHARS_MAX,
+    },
+    "Item.visitorId": {"type": ["string", "null"], "minLength": 1, "maxLength": ID_CHARS_MAX},
+    "Item.sessionId": {"type": ["string", "null"], "minLength": 1, "maxLength": ID_CHARS_MAX},
+}
+ITEM_REFUSALS: Final = (
+    CONSENT_OPTED_OUT,
+    INVALID_EVENT_TYPE,
+    INVALID_IDEMPOTENCY_KEY,
+    INVALID_PAYMENT_PROVIDER,
+    INVALID_PROPS,
+    INVALID_SESSION_ID,
+    INVALID_TS,
+    INVALID_VISITOR_ID,
+)
 
 
 # Of a type, the rows of items that are sound as yet, and the props that are still to be read.

@@ -168,6 +168,7 @@ BUILT_IN_SERVICE: Final = frozenset(
         "collector.facts.Facts",
         "collector.bookkeeper.BookKeeper",
         "collector.http.BodyReader",
+        "collector.inside.Inside",
         "collector.lakeorders.LakeOrders",
         "collector.marks.Marker",
         "collector.metrics.Metrics",

@@ -52,6 +52,8 @@ ONLY_IN: Final[Mapping[str, tuple[frozenset[str], str]]] = {
                 "storage/asidereader.py",
                 "storage/census.py",
                 "storage/find.py",
+                "storage/deadline.py",  # to interrupt what takes too long
+                "storage/latest.py",
             }
         ),
         "DuckDB stays behind a few doors, so that its versions can be changed",
@@ -102,6 +104,7 @@ ONLY_IN: Final[Mapping[str, tuple[frozenset[str], str]]] = {
                 "collector/cli_lake.py",  # to be told of Ctrl-C
                 "storage/aside.py",
                 "storage/datefolders.py",  # a lock only
+                "storage/deadline.py",  # a timer, which ends with the look-up
                 "storage/query.py",
             }
         ),
@@ -136,7 +139,14 @@ ONLY_IN: Final[Mapping[str, tuple[frozenset[str], str]]] = {
     "tempfile": (frozenset({"storage/files.py"}), "one door to the disk"),
     "fcntl": (frozenset({"storage/files.py"}), "one door to the disk"),
     "secrets": (
-        frozenset({"collector/keys.py", "collector/salt.py", "collector/demo.py"}),
+        frozenset(
+            {
+                "collector/admin_sessions.py",
+                "collector/keys.py",
+                "collector/salt.py",
+                "collector/demo.py",
+            }
+        ),
         "chance is drawn where something secret or unique is made",
     ),
     "random": (

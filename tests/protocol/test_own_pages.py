@@ -115,7 +115,8 @@ def test_clients_cannot_make_new_series(collector: CollectorProcess) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "body"), [("/healthz", b"ok\n"), ("/readyz", b"ready\n"), ("/metrics", None)]
+    ("path", "body"),
+    [("/healthz", b"ok\n"), ("/readyz", b"ready\n"), ("/metrics", None), ("/openapi.json", None)],
 )
 def test_methods_of_pages(collector: CollectorProcess, path: str, body: bytes | None) -> None:
     """GET answers, HEAD answers the same head without a body, anything else is 405."""
@@ -124,7 +125,8 @@ def test_methods_of_pages(collector: CollectorProcess, path: str, body: bytes | 
         answer = wire.answer()
         assert answer.status == 200
         assert body is None or answer.body == body
-        assert answer.one("access-control-allow-origin") == ORIGIN[1]
+        # A page of another origin must not read what an operator's browser can reach.
+        assert not answer.all("access-control-allow-origin")
         wire.send(raw_http.request("HEAD", path))
         head = wire.answer(has_body=False)
         assert (head.status, head.one("content-type")) == (200, answer.one("content-type"))
@@ -133,6 +135,17 @@ def test_methods_of_pages(collector: CollectorProcess, path: str, body: bytes | 
             wire.send(raw_http.request(method, path, [], b"a body"))
             answer = wire.answer()
             assert (answer.status, answer.one("allow")) == (405, "GET, HEAD")
+
+
+@pytest.mark.parametrize(("version", "status"), [("1.0", 403), ("1.1", 200)])
+def test_an_old_http_is_that_of_a_proxy(
+    collector: CollectorProcess, version: str, status: int
+) -> None:
+    """By a real server: who speaks HTTP/1.0 is not taken for this machine itself."""
+    with Wire(collector.port) as wire:
+        head = f"GET /admin/v1/state HTTP/{version}\r\nHost: localhost\r\n\r\n"
+        wire.send(head.encode())
+        assert wire.answer().status == status
 
 
 def test_alive_but_not_ready(full: CollectorProcess) -> None:

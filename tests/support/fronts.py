@@ -23,6 +23,7 @@ class Asked(NamedTuple):
     headers: Sequence[tuple[str, bytes]]
     pieces: Sequence[bytes] = (b"",)
     address: str = "203.0.113.9"
+    http_version: str = "1.1"
 
 
 class Answered(NamedTuple):
@@ -56,6 +57,7 @@ class RsgiScope:
         self.path, _, self.query_string = asked.target.partition("?")
         host = asked.address
         self.client = f"[{host}]:40000" if ":" in host else f"{host}:40000"
+        self.http_version = asked.http_version
         self.headers = Fields(
             [(name, value.decode()) for name, value in asked.headers if value.isascii()],
             {name for name, _ in asked.headers},

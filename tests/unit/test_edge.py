@@ -38,7 +38,7 @@ async def _turn_often() -> None:
 
 
 def _counted(collector: Collector, status: int) -> int:
-    lines = collector.service._metrics_page().body.decode().splitlines()
+    lines = collector.service._metrics.render({}).decode().splitlines()
     found = [one for one in lines if f'status="{status}"' in one]
     return sum(int(one.rpartition(" ")[2]) for one in found)
 

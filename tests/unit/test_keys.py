@@ -5,8 +5,10 @@ import re
 import tomllib
 
 import pytest
+from click.testing import CliRunner
 
 from collector import keys
+from collector.cli import main
 from collector.config_file import parse
 
 
@@ -31,6 +33,27 @@ def test_the_block_lets_the_key_in_and_hides_it():
     assert key not in block
     assert config.keys[0].sha256 == hashlib.sha256(key.encode()).hexdigest()
     assert config.keys[0].tier == "pro"
+
+
+def test_the_line_lets_the_admin_token_in_and_hides_it():
+    """What `collector admin-token new` prints is a configuration; the token itself is not in it."""
+    token = keys.new_admin_token()
+
+    line = keys.admin_toml_line(token)
+    config = parse(line.encode(), file="f", path=None)
+
+    assert re.fullmatch(r"admin_[A-Za-z0-9]{43}", token)
+    assert token != keys.new_admin_token()
+    assert token not in line
+    assert config.server.admin_token_sha256 == hashlib.sha256(token.encode()).hexdigest()
+
+
+def test_the_command_prints_a_token_and_its_line():
+    """Once each; together they fit."""
+    printed = CliRunner().invoke(main, ["admin-token", "new"]).output
+
+    (token,) = re.findall(r"admin_[A-Za-z0-9]{43}", printed)
+    assert keys.admin_toml_line(token) in printed
 
 
 def test_an_empty_member_is_left_out():

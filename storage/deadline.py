@@ -1,0 +1,69 @@
+"""Look-ups that are given up when they take too long, so that nobody's question costs more than
+that.
+
+One `Deadline` goes through everything that one look-up does. Must not know what is looked up.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Self
+
+import duckdb
+
+from storage.errors import StorageError
+
+
+class TookTooLong(StorageError):
+    """The time that a look-up may take is over; what it had found by then is not told."""
+
+
+class Deadline:
+    """A context manager: from entering on, so many `seconds` may pass."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._timer = threading.Timer(seconds, self._end)
+        self._timer.daemon = True
+        self._lock = threading.Lock()
+        self._connection: duckdb.DuckDBPyConnection | None = None
+        self._is_over = False
+
+    def __enter__(self) -> Self:
+        self._timer.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._timer.cancel()
+
+    def check(self) -> None:
+        """Raise `TookTooLong` if the time is over."""
+        if self._is_over:
+            raise TookTooLong(f"given up after {self._seconds:g} s")
+
+    @contextmanager
+    def over(self, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+        """Have what runs on `connection` interrupted in time. Raises `TookTooLong`."""
+        with self._lock:
+            self.check()
+            self._connection = connection
+        try:
+            yield
+        except duckdb.InterruptException:
+            self.check()
+            raise
+        finally:
+            with self._lock:
+                self._connection = None
+
+    def _end(self) -> None:
+        with self._lock:
+            self._is_over = True
+            if self._connection is not None:
+                self._connection.interrupt()

@@ -1,0 +1,68 @@
+"""Rules of the admin pages that hold for whatever is added to them."""
+
+import ast
+import inspect
+import re
+from typing import Final
+
+import pytest
+
+from collector.admin_lookups import Lookups
+from tests.house.source import ROOT
+from tests.support import pages
+
+# What the pages may ask of the engine: values, errors, and questions with arguments.
+_STORAGE: Final = {"COLUMNS", "Deadline", "Files", "StorageError", "TookTooLong", "latest"}
+_FILES: Final = sorted(
+    path.relative_to(ROOT)
+    for pattern in ("admin*.py", "dashboard/*.py", "inside.py", "pages.py", "openapi*.py")
+    for path in (ROOT / "collector").glob(pattern)
+)
+_SQL: Final = re.compile(r"\b(SELECT|INSERT|DELETE|COPY|ATTACH)\b .*\b(FROM|INTO|TO)\b")
+
+
+@pytest.mark.parametrize("path", _FILES, ids=str)
+def test_no_route_runs_sql(path: object) -> None:
+    """Handlers reach no connection, no query session and no SQL: only named questions."""
+    text = (ROOT / str(path)).read_text(encoding="utf-8")
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "storage":
+            assert node.module == "storage"
+            assert {alias.name for alias in node.names} <= _STORAGE
+        if isinstance(node, ast.Import):
+            assert not {alias.name.split(".")[0] for alias in node.names} & {"storage", "duckdb"}
+        if isinstance(node, ast.Attribute):
+            assert node.attr not in {"execute", "executemany", "sql", "run"}, ast.unparse(node)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            assert not _SQL.search(node.value), node.value
+
+
+def test_questions_take_values_only() -> None:
+    """A number, a text that is an id, a date: nothing that could be a piece of a query."""
+    taken = {
+        name: [str(one.annotation) for one in inspect.signature(method).parameters.values()][1:]
+        for name, method in vars(Lookups).items()
+        if not name.startswith("_")
+    }
+    assert taken == {
+        "newest": ["<class 'int'>"],
+        "receipt": ["<class 'str'>"],
+        "audit": ["<class 'datetime.date'>"],
+    }
+
+
+def test_what_the_page_on_security_names_is_there() -> None:
+    """Every file of code or test that holds a threat off exists."""
+    text = pages.page("docs/SECURITY.md")
+    rows = list(pages.rows(pages.section(text, "What holds them off")))
+    assert len(rows) > 10
+    for row in rows:
+        for cell in row[2:]:
+            folder = ""
+            for name in re.findall(r"`([\w./]+\.(?:py|lock))`", cell):
+                # After the first of a cell, files of the same folder are named shortly.
+                full = name if "/" in name and (ROOT / name).exists() else f"{folder}/{name}"
+                path = ROOT / full.lstrip("/")
+                assert path.is_file(), (row[0], name)
+                folder = str(path.relative_to(ROOT).parent)
