@@ -27,6 +27,7 @@ from collector.http import Body, BodyReader, Disconnected
 from collector.ids import uuid4, uuid4_hex
 from collector.logs import WITHOUT_MESSAGE
 from collector.metrics import Metrics
+from collector.pages import INSIDE
 from collector.pipeline import Pipeline
 from collector.refusal import (
     INTERNAL_ERROR,
@@ -223,8 +224,8 @@ class Edge:
         response = self._decide_other(plain, scope, headers)
         await self._bodies.discard(body, headers)
         self._metrics.count_request(plain.name if plain else "other", response.status)
-        if path in self._pages:
-            # No protocol's: a page that an operator happens to have open must not read them.
+        if path in INSIDE:
+            # A page that an operator happens to have open must not read what only they may see.
             return response.status, list(response.headers), response.body
         first = plain or self._paths.get(path, [None])[0]
         allows = isinstance(first, PlainEndpoint) and first.allows_credentials

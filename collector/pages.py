@@ -21,6 +21,8 @@ HEALTH: Final = "/healthz"
 READINESS: Final = "/readyz"
 METRICS: Final = "/metrics"
 OPENAPI: Final = "/openapi.json"
+# What no page of another origin may read: it names sites, and tells how much traffic they have.
+INSIDE: Final = frozenset({METRICS})
 
 Page = Callable[[Asker], Response]
 
