@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from storage import memory
+from storage import memory, parquet
 
 
 def _resident_kb() -> int:
@@ -25,3 +25,15 @@ def test_what_was_freed_goes_back_to_the_system() -> None:
     memory.give_back()
     assert full_kb - _resident_kb() > 50_000
     assert len(kept) == 100_000
+
+
+def test_duckdb_keeps_nothing_of_what_it_needed_once() -> None:
+    """What a query took is the system's again when it ends, without anybody asking for it."""
+    memory.keep_little()
+    with parquet.connect(threads=1) as connection:
+        connection.execute("SELECT 1").fetchall()
+        before_kb = _resident_kb()
+        connection.execute("CREATE TABLE held AS SELECT repeat('x', 1000) FROM range(100000)")
+        assert _resident_kb() - before_kb > 50_000
+        connection.execute("DROP TABLE held")
+        assert _resident_kb() - before_kb < 20_000
