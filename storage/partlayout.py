@@ -28,3 +28,9 @@ FRESH_COPY_OPTIONS: Final = (
     f"FORMAT parquet, COMPRESSION {COMPRESSION}, COMPRESSION_LEVEL {_FRESH_COMPRESSION_LEVEL}, "
     f"ROW_GROUP_SIZE {_FRESH_ROW_GROUP_ROWS}"
 )
+
+# What is sorted on its way to a joined part is read again soon, a little of it at a time.
+_RUN_ROW_GROUP_ROWS: Final = 8 * 2048
+RUN_COPY_OPTIONS: Final = (
+    f"FORMAT parquet, COMPRESSION uncompressed, ROW_GROUP_SIZE {_RUN_ROW_GROUP_ROWS}"
+)

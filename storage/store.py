@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from datetime import date
 from typing import Final, TypeVar
 
-from storage import keyrecovery, layout, memory, opening, recovery
+from storage import keyrecovery, layout, opening, recovery
 from storage.commit import Commit, GroupCommit
 from storage.datefolders import DateFolders
 from storage.errors import Closed, FlushFailed, QueueFull, StorageError, SyncFailed
@@ -152,7 +152,6 @@ class Store:
         self.part_keeper = self._make_part_keeper(folders)
         self._key_thread = KeyThread(self._key_disk, self._report_keys)
         opening.write_views(self._directory, self._files)
-        memory.keep_little()
         self.health.check()
         self._flush_thread.start()
         self._key_thread.start()
