@@ -18,7 +18,6 @@ from storage.files import Files
 from storage.layout import Part
 from storage.removals import Rows
 from storage.schema import COLUMNS
-from storage.thrift import Malformed
 
 # Sorting spills to disk beyond it, and is slow then: rows are sorted in pieces that need less
 # (`partsort`), unless they are very wide.
@@ -53,9 +52,6 @@ class Compactor:
         before = self._proof(_IDENTITY, partsort.read(paths))
         try:
             partsort.sort(sources, output, self._run, self._files)
-        except Malformed as error:
-            self._files.remove(output)
-            raise CompactionFailed(str(error)) from error
         except (StorageError, OSError):
             self._files.remove(output)
             raise
@@ -152,6 +148,7 @@ class Compactor:
         if self._connection is None:
             self._connection = parquet.connect(threads=1, memory_limit_mb=MEMORY_MB)
             self._connection.execute(f"SET temp_directory = {parquet.quote(self._spill)}")
+            self._connection.execute(partsort.SETTING)
         try:
             return self._connection.execute(sql).fetchall()
         except duckdb.InterruptException as error:

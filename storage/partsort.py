@@ -9,6 +9,7 @@ sorted at once.
 Knows how DuckDB is asked, by `run`, and nothing of what the rows mean.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -19,7 +20,12 @@ import msgspec
 from storage import memory, parquet, parquetmerge, partlayout
 from storage.files import Files
 from storage.schema import COLUMNS
+from storage.thrift import Malformed
 
+_log: Final = logging.getLogger("collector.storage")
+# Else a column of which DuckDB knows that nothing is missing in a slice gets another type there
+# ("required"), and slices cannot be merged.
+SETTING: Final = "SET disabled_optimizers = 'statistics_propagation'"
 # What is sorted at once: one row group, of rows of which so many bytes are left when values that
 # are the same count once. Sorted and written that takes DuckDB about 100 MB.
 ROWS_AT_ONCE: Final = partlayout.ROW_GROUP_ROWS
@@ -72,7 +78,8 @@ class Cut(msgspec.Struct, frozen=True):
 def sort(sources: Sequence[Source], output: Path, run: Run, files: Files) -> None:
     """Write the rows of `sources`, sorted, to `output`; nothing else is left behind.
 
-    Raises what `run` raises, `Malformed` or OSError, with `output` unfinished.
+    `run` must be of a connection with `SETTING`. Raises what that raises, or OSError, with `output`
+    unfinished.
     """
     weighed = _weighed(sources, run)
     if sum(one.pieces for one in weighed) <= 1:
@@ -94,10 +101,20 @@ def sort(sources: Sequence[Source], output: Path, run: Run, files: Files) -> Non
             of_it = f"{source} WHERE {between(low, high)}"
             run(_copy(of_it, slices[-1], partlayout.COPY_OPTIONS))
             memory.give_back()
-        parquetmerge.merge(slices, output, files)
+        _concatenate(slices, output, run, files)
     finally:
         for path in made:
             files.remove(path)
+
+
+def _concatenate(slices: Sequence[Path], output: Path, run: Run, files: Files) -> None:
+    try:
+        parquetmerge.merge(slices, output, files)
+    except Malformed as error:
+        # Another version of DuckDB may write what is not known here: a matter of speed only.
+        _log.warning("sorted parts are written twice: %s", error)
+        query = f"SELECT {_COLUMNS} FROM {read(slices)}"  # noqa: S608
+        run(f"COPY ({query}) TO {parquet.quote(output)} ({partlayout.COPY_OPTIONS})")
 
 
 def read(paths: Sequence[Path]) -> str:
