@@ -9,7 +9,7 @@ from typing import Final
 # A part is joined further until it has so many bytes.
 PART_BYTES_MAX: Final = 256 * 1024 * 1024
 # DuckDB rounds up to whole vectors of 2,048 rows.
-ROW_GROUP_ROWS: Final = 30 * 2048
+ROW_GROUP_ROWS: Final = 20 * 2048
 SORT_COLUMNS: Final = ("site_id", "event_type", "event_time")
 COMPRESSION: Final = "zstd"
 COMPRESSION_LEVEL: Final = 3

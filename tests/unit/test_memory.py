@@ -1,6 +1,8 @@
 """Giving memory back."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,3 +40,13 @@ def test_what_duckdb_freed_goes_back_too() -> None:
         connection.execute("DROP TABLE held")
         memory.give_back()
         assert _resident_kb() - before_kb < 20_000
+
+
+def test_no_progress_bar_is_drawn() -> None:
+    """Standard output is a log; DuckDB takes a Python without a file for a person's terminal."""
+    code = (
+        "from storage import parquet; c = parquet.connect(threads=1); "
+        "print(c.execute(\"SELECT current_setting('enable_progress_bar')\").fetchall())"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "[(False,)]"
