@@ -93,13 +93,17 @@ class _Server:
         return sum(_cpu_s(pid) for pid in _pids() if _group_of(pid) == group)
 
     def resident_mb(self, field: str = "VmRSS") -> float:
-        """Memory (10^6 bytes) of the largest process of the group, which is the worker.
+        """Memory (10^6 bytes) of the group, each page once.
 
-        "VmHWM": the most that it ever was.
+        That is all of the largest process, the worker, and of the others what is theirs alone.
+        "VmHWM": the most that the worker ever had.
         """
         assert self._process is not None, "it runs"
         group = self._process.pid
-        return max(_status_mb(pid, field) for pid in _pids() if _group_of(pid) == group)
+        pids = [pid for pid in _pids() if _group_of(pid) == group]
+        worker = max(pids, key=lambda pid: _status_mb(pid, "VmRSS"))
+        others = sum(_private_mb(pid) for pid in pids if pid != worker)
+        return _status_mb(worker, field) + others
 
     def get(self, path: str) -> tuple[int, bytes]:
         """Status and body of a GET. Raises OSError or `http.client.HTTPException`."""
@@ -283,6 +287,16 @@ def _status_mb(pid: int, field: str) -> float:
         return 0.0
     found = next((line for line in lines if line.startswith(f"{field}:")), "x: 0 kB")
     return int(found.split()[1]) * 1024 / 1e6
+
+
+def _private_mb(pid: int) -> float:
+    """What a process shares with no other, 0 when it is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0.0
+    private = [line for line in lines if line.startswith("Private_")]
+    return sum(int(line.split()[1]) for line in private) * 1024 / 1e6
 
 
 def _cpu_s(pid: int) -> float:

@@ -12,15 +12,16 @@ from typing import Final
 
 import duckdb
 
-from storage import parquet, partlayout
+from storage import parquet, partlayout, partsort
 from storage.errors import CompactionFailed, Interrupted, StorageError
 from storage.files import Files
 from storage.layout import Part
 from storage.removals import Rows
 from storage.schema import COLUMNS
 
-# Sorting spills to disk beyond it; a flush and the queries of others need their own.
-MEMORY_MB: Final = 384
+# Sorting spills to disk beyond it, and is slow then: rows are sorted in pieces that need less
+# (`partsort`), unless they are very wide.
+MEMORY_MB: Final = 256
 _HOUR_US: Final = 3600 * 1_000_000
 _COLUMNS: Final = ", ".join(column.name for column in COLUMNS)
 # What tells rows apart, repeats of one event included, and is quick to read.
@@ -37,18 +38,24 @@ class Compactor:
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._is_interrupted = False
 
-    def join(self, parts: Sequence[Path], output: Path) -> int:
+    def join(self, parts: Sequence[Part], output: Path) -> int:
         """Write the rows of `parts`, sorted, to `output`; returns how many.
 
         Raises `CompactionFailed` or `Interrupted`, with nothing left behind.
         """
-        source = _read(parts)
-        # received_time and event_id: the same input always gives the same file.
-        order = ", ".join((*partlayout.SORT_COLUMNS, "received_time", "event_id"))
-        query = f"SELECT {_COLUMNS} FROM {source} ORDER BY {order}"  # noqa: S608
-        before = self._proof(_IDENTITY, source)
-        self._write(query, output)
-        after = self._proof(_IDENTITY, _read([output]))
+        paths = [self._events / part.name for part in parts]
+        # A part of one segment is as it was flushed, in order of arrival.
+        sources = [
+            partsort.Source(path, part.first != part.last)
+            for path, part in zip(paths, parts, strict=True)
+        ]
+        before = self._proof(_IDENTITY, partsort.read(paths))
+        try:
+            partsort.sort(sources, output, self._run, self._files)
+        except (StorageError, OSError):
+            self._files.remove(output)
+            raise
+        after = self._proof(_IDENTITY, partsort.read([output]))
         self._check(before, after, output)
         return before[0]
 
@@ -57,14 +64,14 @@ class Compactor:
 
         They keep their order, and every value of each is compared. Raises as `join` does.
         """
-        source = _read([part])
+        source = partsort.read([part])
         rest = f"{source} WHERE ({condition}) IS NOT TRUE"
         before = self._proof(_COLUMNS, rest)
         total, _ = self._proof("1", source)
         if before[0] + removed != total:
             raise CompactionFailed(f"{part}: {removed} of {total} rows cannot leave {before[0]}")
         self._write(f"SELECT {_COLUMNS} FROM {rest}", output)  # noqa: S608
-        self._check(before, self._proof(_COLUMNS, _read([output])), output)
+        self._check(before, self._proof(_COLUMNS, partsort.read([output])), output)
 
     def count(self, parts: Sequence[Part], condition: str) -> dict[Part, list[Rows]]:
         """The rows of `parts` that meet `condition`: by part, site, protocol, hour and repeat.
@@ -76,7 +83,7 @@ class Compactor:
         paths = {str(self._events / part.name): part for part in parts}
         found = self._run(
             f"SELECT filename, site_id, protocol, epoch_us(received_time) // {_HOUR_US} AS hour, "  # noqa: S608
-            f"is_duplicate, count(*) FROM {_read([Path(path) for path in paths])} "
+            f"is_duplicate, count(*) FROM {partsort.read([Path(path) for path in paths])} "
             f"WHERE {condition} GROUP BY ALL ORDER BY ALL"
         )
         rows: dict[Part, list[Rows]] = {}
@@ -87,13 +94,13 @@ class Compactor:
 
     def rows(self, parts: Sequence[Path]) -> int:
         """How many rows `parts` have. Raises as `join` does."""
-        return self._proof("1", _read(parts))[0] if parts else 0
+        return self._proof("1", partsort.read(parts))[0] if parts else 0
 
     def values(self, parts: Sequence[Part], column: str, condition: str) -> list[str]:
         """The distinct texts in `column` of rows that meet `condition`. Raises as `join` does."""
         if not parts:
             return []
-        source = _read([self._events / part.name for part in parts])
+        source = partsort.read([self._events / part.name for part in parts])
         found = self._run(
             f"SELECT DISTINCT {column} FROM {source} "  # noqa: S608
             f"WHERE ({condition}) AND {column} IS NOT NULL ORDER BY 1"
@@ -141,17 +148,10 @@ class Compactor:
         if self._connection is None:
             self._connection = parquet.connect(threads=1, memory_limit_mb=MEMORY_MB)
             self._connection.execute(f"SET temp_directory = {parquet.quote(self._spill)}")
+            self._connection.execute(partsort.SETTING)
         try:
             return self._connection.execute(sql).fetchall()
         except duckdb.InterruptException as error:
             raise Interrupted from error
         except duckdb.Error as error:
             raise CompactionFailed(str(error)) from error
-
-
-def _read(paths: Sequence[Path]) -> str:
-    """A table expression: the rows of parts, older ones with columns that they lack as NULL."""
-    return (
-        f"read_parquet({parquet.listed(paths)}, hive_partitioning = false, union_by_name = true, "
-        "filename = true)"
-    )

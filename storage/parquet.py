@@ -36,6 +36,8 @@ def connect(*, threads: int, memory_limit_mb: int = 512) -> duckdb.DuckDBPyConne
         }
     )
     connection.execute("SET TimeZone = 'UTC'")
+    # Else it is written to the log, where Python was started with a command instead of a file.
+    connection.execute("SET enable_progress_bar = false")
     return connection
 
 

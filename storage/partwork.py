@@ -148,8 +148,7 @@ class PartWork:
                 part = joining.whole(group)
                 output = self._folders.scratch(part.file_name)
                 new.append((output, part))
-                paths = [self._folders.path(one.part) for one in group]
-                rows += self.compactor.join(paths, output)
+                rows += self.compactor.join([one.part for one in group], output)
             bytes_after = sum(path.stat().st_size for path, _ in new)
             removals.forget(self.directory, self.files, day)
             self._folders.replace(day, [one.part for one in gone], new)
