@@ -21,10 +21,12 @@ from collector.adapters.contract import (
     Response,
 )
 from collector.addresses import AddressReader
+from collector.admission import Admission
 from collector.headers import Headers
 from collector.http import Body, BodyReader, Disconnected
 from collector.ids import uuid4, uuid4_hex
 from collector.metrics import Metrics
+from collector.pace import Pace
 from collector.pipeline import Pipeline
 from collector.refusal import (
     INTERNAL_ERROR,
@@ -93,6 +95,8 @@ class Edge:
         pages: Mapping[str, Callable[[], Response]],
         access: Access,
         pipeline: Pipeline,
+        admission: Admission,
+        pace: Pace,
         bodies: BodyReader,
         body_bytes_max: int,
         addresses: AddressReader,
@@ -104,6 +108,8 @@ class Edge:
         self._pages = pages
         self._access = access
         self._pipeline = pipeline
+        self._admission = admission
+        self._pace = pace
         self._bodies = bodies
         self._body_bytes_max = body_bytes_max
         self._addresses = addresses
@@ -144,6 +150,7 @@ class Edge:
     async def drain(self, timeout_s: float) -> None:
         """Refuse newcomers, wait at most `timeout_s` for the requests in flight."""
         self.is_stopping = True
+        self._pace.end()
         if self._in_flight:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._drained.wait(), timeout_s)
@@ -156,9 +163,11 @@ class Edge:
         request: Request | None = None
         budget: Budget | None = None
         try:
+            units = _STOPPING if self.is_stopping else self._admission.ask(endpoint, headers)
+            if not isinstance(units, int):
+                return await self._shed(endpoint, units, scope, headers, body)
             address = self._addresses.read(scope.client, headers)
-            refusal = _STOPPING if self.is_stopping else None
-            refusal = refusal or self._access.address_refusal(endpoint, address)
+            refusal = self._access.address_refusal(endpoint, address)
             if refusal is not None and not endpoint.refusals_vary:
                 # Not even made a request of: floods end here.
                 refused = self._pipeline.refuse_alike(endpoint, refusal)
@@ -171,11 +180,15 @@ class Edge:
             if isinstance(caller, Response):
                 return await self._turn_away(caller, headers, body)
             budget = caller.budget
+            passage = self._admission.enter(units)
             try:
                 bytes_max = endpoint.body_bytes_max or self._body_bytes_max
                 found = await self._bodies.read(body, headers, bytes_max)
+                if not isinstance(found, Refusal):
+                    passage.arrive(len(found))
                 response = await self._pipeline.ingest(endpoint, request, caller, found)
             finally:
+                passage.leave()
                 self._metrics.ack_seconds.observe(self._monotonic_s() - started_s)
         except Disconnected:
             # Most often nobody reads this; who sent a broken chunk does.
@@ -186,6 +199,18 @@ class Edge:
             request = request or self._request(scope, headers, has_id=endpoint.wants_request_id)
             response = endpoint.refuse(request, _FAILED, budget)
         return response, response.status
+
+    async def _shed(
+        self, endpoint: Endpoint, refusal: Refusal, scope: Scope, headers: Headers, body: Body
+    ) -> tuple[Response, int]:
+        """Refuse at a pace that leaves the time to others."""
+        if endpoint.refusals_vary:
+            request = self._request(scope, headers, has_id=endpoint.wants_request_id)
+            refused = self._pipeline.refuse(endpoint, request, refusal)
+        else:
+            refused = self._pipeline.refuse_alike(endpoint, refusal)
+        await self._pace.turn(headers)
+        return await self._turn_away(refused, headers, body)
 
     async def _turn_away(
         self, response: Response, headers: Headers, body: Body

@@ -1,6 +1,7 @@
 """HTTP as far as the server leaves it to us: bounded bodies, preflights, CORS."""
 
 import asyncio
+import sys
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Final, Protocol
@@ -11,6 +12,7 @@ from collector.refusal import (
     BODY_TOO_LARGE,
     BODY_TOO_SLOW,
     MALFORMED_BODY,
+    OVERLOADED,
     UNSUPPORTED_ENCODING,
     Refusal,
 )
@@ -28,12 +30,15 @@ _EXPOSED: Final = (
 _CREDENTIALS: Final = ("access-control-allow-credentials", "true")
 # Far above any sensible batch, so that whoever sends one by mistake learns why it is refused.
 _DISCARDED_BYTES_MAX: Final = 67_108_864
+_DISCARDED_WHOLE_BYTES_MAX: Final = 1_048_576
 _LENGTH_DIGITS_MAX: Final = 18  # enough to be too many; int() refuses thousands of digits
 _GZIP_MEMBERS_MAX: Final = 64  # each copies what follows it: without a limit the cost is quadratic
 # More origins than a flood comes from, and none as long as it likes.
 _KEPT_ORIGINS_MAX: Final = 64
 _KEPT_ORIGIN_CHARS_MAX: Final = 128
 _UNREADABLE: Final = "?"  # no encoding has bytes outside of ASCII in its name
+# A body that is still not there after so long may be given up for others.
+_SLOW_S: Final = 1.0
 _WINDOW_BITS: Final = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 
 
@@ -58,11 +63,24 @@ class Body(Protocol):
         """Its pieces; the awaitables that `__anext__` returns are `Reading`."""
 
 
+class _Arrival:
+    """A body on its way: until when it has to be there, and what it takes of the room for all."""
+
+    __slots__ = ("bytes", "deadline_s")
+
+    def __init__(self, deadline_s: float, size: int) -> None:
+        self.deadline_s = deadline_s
+        self.bytes = size
+
+
 class BodyReader:
-    """Reads bodies with a limit in bytes and in time.
+    """Reads bodies with a limit in bytes and in time, and one in bytes for all together.
 
     One sweep per second cancels what is overdue: a timer per request would cost more than the rest
     of the reading. `closed`: what awaiting a body raises when the client went away.
+    `reading_bytes_max`: of all bodies that are being read, as announced; where a newcomer does not
+    fit in, the largest of the slow ones is given up. 0: no limit. `refuses_inflation` is asked
+    before a body is made larger.
     """
 
     def __init__(
@@ -71,23 +89,31 @@ class BodyReader:
         timeout_ms: int,
         monotonic_s: Callable[[], float],
         closed: type[Exception] = Disconnected,
+        reading_bytes_max: int = 0,
+        refuses_inflation: Callable[[], Refusal | None] = lambda: None,
     ) -> None:
         self._timeout_s = timeout_ms / 1000
         self._monotonic_s = monotonic_s
         self._closed = closed
-        self._reading: dict[Reading, float] = {}
+        self._reading_bytes_max = reading_bytes_max or sys.maxsize
+        self._refuses_inflation = refuses_inflation
+        self._reading: dict[Reading, _Arrival] = {}
         self._overdue: set[Reading] = set()
+        self.reading_bytes = 0
 
     async def read(self, body: Body, headers: Headers, bytes_max: int) -> bytes | Refusal:
         """The body, inflated, at most `bytes_max` long. Raises `Disconnected`."""
         length = headers.get("content-length")
         if length is None:
             found = await self._read_pieces(body, bytes_max)
-        elif _number(length) > bytes_max:
+        elif (size := _number(length)) > bytes_max:
             await self.discard(body, headers)
             return _too_large(bytes_max)
+        elif not self._has_room(size) and not self._make_room(size):
+            await self.discard(body, headers)
+            return _NO_ROOM
         else:
-            found = await self._received(body(), self._monotonic_s() + self._timeout_s)
+            found = await self._received(body(), self._monotonic_s() + self._timeout_s, size)
         encoding = headers.get("content-encoding")
         if isinstance(found, Refusal):
             return found
@@ -95,6 +121,9 @@ class BodyReader:
             if "content-encoding" not in headers:
                 return found
             encoding = _UNREADABLE
+        refusal = self._refuses_inflation()
+        if refusal is not None:
+            return refusal
         return inflate(found, encoding, bytes_max)
 
     async def _read_pieces(self, body: Body, bytes_max: int) -> bytes | Refusal:
@@ -103,10 +132,11 @@ class BodyReader:
         One that is cut short looks whole. What is cut out of JSON or gzip cannot be read, though.
         """
         pieces: list[bytes] = []
-        size = 0
+        size = kept = 0
+        has_room = True
         deadline_s = self._monotonic_s() + self._timeout_s
         arriving = body.__aiter__()
-        while (piece := await self._next_piece(arriving, deadline_s)) is not None:
+        while (piece := await self._next_piece(arriving, deadline_s, kept)) is not None:
             if isinstance(piece, Refusal):
                 return piece
             size += len(piece)
@@ -114,24 +144,36 @@ class BodyReader:
                 break
             if size <= bytes_max:
                 pieces.append(piece)
+                kept = size
+                if not self._has_room(kept) and not self._make_room(kept):
+                    # What is still to come is forgotten.
+                    pieces.clear()
+                    bytes_max = kept = 0
+                    has_room = False
+        if not has_room:
+            return _NO_ROOM
         return b"".join(pieces) if size <= bytes_max else _too_large(bytes_max)
 
     async def _next_piece(
-        self, arriving: AsyncIterator[bytes], deadline_s: float
+        self, arriving: AsyncIterator[bytes], deadline_s: float, kept: int
     ) -> bytes | Refusal | None:
-        """One more piece, None at the end."""
+        """One more piece, None at the end; `kept` bytes are there already."""
         try:
             reading: Reading = arriving.__anext__()  # type: ignore[assignment]  # see `Body`
         except StopAsyncIteration:
             return None
         try:
-            return await self._received(reading, deadline_s)
+            return await self._received(reading, deadline_s, kept)
         except StopAsyncIteration:
             return None
 
-    async def _received(self, reading: Reading, deadline_s: float) -> bytes | Refusal:
-        """What `reading` gives, unless the sweep finds it overdue. Raises `Disconnected`."""
-        self._reading[reading] = deadline_s
+    async def _received(self, reading: Reading, deadline_s: float, size: int) -> bytes | Refusal:
+        """What `reading` gives, unless it is overdue or given up. Raises `Disconnected`.
+
+        Meanwhile `size` bytes of the room for all are taken.
+        """
+        arrival = self._reading[reading] = _Arrival(deadline_s, size)
+        self.reading_bytes += size
         try:
             return await reading
         except asyncio.CancelledError:
@@ -142,6 +184,7 @@ class BodyReader:
             raise Disconnected from None
         finally:
             del self._reading[reading]
+            self.reading_bytes -= arrival.bytes
 
     async def discard(self, body: Body, headers: Headers) -> None:
         """Take in, and forget, what is still to come of a body that is not wanted.
@@ -156,7 +199,12 @@ class BodyReader:
         if "expect" in headers or (length is not None and _number(length) > _DISCARDED_BYTES_MAX):
             return
         try:
-            await self._read_pieces(body, 0)
+            size = 0 if length is None else _number(length)
+            if 0 < size <= _DISCARDED_WHOLE_BYTES_MAX and self._has_room(size):
+                # One await instead of one per piece: most of what a refusal costs is receiving.
+                await self._received(body(), self._monotonic_s() + self._timeout_s, size)
+            else:
+                await self._read_pieces(body, 0)
         except Disconnected:
             return  # of a client that went away there is no more either
 
@@ -170,13 +218,33 @@ class BodyReader:
     def sweep(self) -> None:
         """Cancel what is overdue; call it about once a second."""
         now_s = self._monotonic_s()
-        for reading, deadline_s in list(self._reading.items()):
-            if deadline_s <= now_s and reading not in self._overdue:
-                self._overdue.add(reading)
-                reading.cancel()
+        for reading, arrival in list(self._reading.items()):
+            if arrival.deadline_s <= now_s and reading not in self._overdue:
+                self._give_up(reading, arrival)
+
+    def _has_room(self, size: int) -> bool:
+        return self.reading_bytes + size <= self._reading_bytes_max
+
+    def _make_room(self, size: int) -> bool:
+        """Give up slow bodies, the largest first, until `size` bytes more fit in."""
+        slow_s = self._monotonic_s() + self._timeout_s - _SLOW_S
+        while not self._has_room(size):
+            arrivals = self._reading.items()
+            slow = [(r, a) for r, a in arrivals if a.bytes and a.deadline_s <= slow_s]
+            if not slow:
+                return False
+            self._give_up(*max(slow, key=lambda one: one[1].bytes))
+        return True
+
+    def _give_up(self, reading: Reading, arrival: _Arrival) -> None:
+        self.reading_bytes -= arrival.bytes
+        arrival.bytes = 0
+        self._overdue.add(reading)
+        reading.cancel()
 
 
 _TOO_SLOW: Final = Refusal(BODY_TOO_SLOW, "the body did not arrive in time")
+_NO_ROOM: Final = Refusal(OVERLOADED, "too many bodies are being received", retry_after_s=2)
 
 
 def _number(length: str) -> int:

@@ -1,0 +1,239 @@
+"""Admission under overload: who is let in, decided from the head of a request alone.
+
+What is let in is work until it is answered: a unit for the request and one for each KiB of its
+body, which is about how the time it takes grows. A newcomer is refused while there is more work
+than can be answered in the time that is wanted (`loadlimit`). What is shed first has half the room
+of the rest, so that the rest is let in as long as it is not too much by itself.
+
+A body that is slow to arrive is no work: after a while its units are given back, and are counted
+again when it is there, so that slow senders push out nobody. Who comes while there is no work at
+all is let in, whatever the limit.
+
+Time is passed in. One event loop.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from collector.adapters.contract import Endpoint, PlainEndpoint
+from collector.config import Overload
+from collector.headers import Headers
+from collector.loadlimit import LoadLimit
+from collector.pace import Pace
+from collector.refusal import OVERLOADED, Refusal
+
+_log: Final = logging.getLogger("collector")
+
+_WINDOW_S: Final = 0.1
+# Windows after which a body that is still not there is a slow one.
+_PROMPT_WINDOWS: Final = 2
+# Room of what is shed last, in limits.
+_LAST: Final = 2.0
+# So many others of the same size never keep a request out: a large batch is work for a while, and
+# the next one should be there when it is done. It goes for batches up to 340 KB.
+_ALIKE: Final = 4
+_ALIKE_UNITS_MAX: Final = 1_400
+_UNIT_BYTES: Final = 1_024
+# What the body of events grows by when it is inflated, about.
+_INFLATION: Final = 4
+# Of a body whose length is not announced.
+_UNKNOWN_UNITS: Final = 64
+_LENGTH_DIGITS_MAX: Final = 18
+# Those who were refused together should not come back together.
+_REFUSALS: Final = tuple(
+    Refusal(OVERLOADED, "more is sent than can be taken at present", retry_after_s=seconds)
+    for seconds in (2, 3, 4, 5)
+)
+# Turns of refusals a second, for each unit of work that is done in a second, and how many there are
+# at least. A refused single costs a third of an accepted one.
+_PACE: Final = 0.1
+_PACE_MIN: Final = 50.0
+_SMOOTHING: Final = 5
+# Without a refusal for so long, an overload is over; it is told of once in a while.
+_CALM_S: Final = 5.0
+_QUIET_S: Final = 60.0
+
+
+class Passage:
+    """One request that was let in. `arrive` when its body is there, `leave` at the end, always."""
+
+    __slots__ = ("_admission", "_arrived_s", "_units", "_window")
+
+    def __init__(self, admission: "Admission", units: int) -> None:
+        self._admission = admission
+        self._units = units
+        self._window = admission.window
+        self._arrived_s = -1.0
+        admission.load += units
+        admission.arriving[-1] += units
+
+    def arrive(self, size: int) -> None:
+        """The body is there, inflated, `size` bytes."""
+        admission = self._admission
+        units = 1 + size // _UNIT_BYTES
+        self._take_back()
+        admission.load += units
+        self._units = units
+        self._arrived_s = admission.monotonic_s()
+
+    def leave(self) -> None:
+        """It is answered, or nobody waits for an answer any more."""
+        admission = self._admission
+        if self._arrived_s < 0:
+            self._take_back()
+            return
+        admission.load -= self._units
+        admission.waited_s += admission.monotonic_s() - self._arrived_s
+        admission.answered += 1
+        admission.answered_units += self._units
+
+    def _take_back(self) -> None:
+        """Nothing is arriving any more; what was given up as slow was taken back before."""
+        admission = self._admission
+        age = admission.window - self._window
+        if age < len(admission.arriving):
+            admission.arriving[-1 - age] -= self._units
+            admission.load -= self._units
+
+
+class Admission:
+    """Counts the work under way and says who comes on top; `load` and `limit` are units.
+
+    Call `tick` about every 50 ms.
+    """
+
+    def __init__(
+        self,
+        settings: Overload,
+        endpoints: Iterable[Endpoint | PlainEndpoint],
+        pace: Pace,
+        monotonic_s: Callable[[], float],
+    ) -> None:
+        first = frozenset(settings.shed_first)
+        self._is_on = settings.delay_target_ms > 0
+        self._room = {
+            endpoint.name: 1.0 if first & {endpoint.name, endpoint.source} else _LAST
+            for endpoint in endpoints
+            if isinstance(endpoint, Endpoint)
+        }
+        self._limit = LoadLimit(settings.delay_target_ms / 1000)
+        self._pace = pace
+        self.monotonic_s = monotonic_s
+        self.load = 0
+        # Units still arriving, by the window they were let in; the last is the present one.
+        self.arriving: deque[int] = deque([0])
+        self.window = 0
+        self.waited_s = 0.0
+        self.answered = self.answered_units = 0
+        self._units_per_s = 0.0
+        self.shed = 0
+        self.shed_last = 0
+        self._peak = 0
+        self._was_full = False
+        self._ticked_s = self._began_s = monotonic_s()
+        self._lag_s = 0.0
+        self._over_since_s: float | None = None
+        self._shed_before = self._shed_seen = 0
+        self._last_shed_s = self._told_s = float("-inf")
+
+    # --- asked for each request
+
+    def ask(self, endpoint: Endpoint, headers: Headers) -> Refusal | int:
+        """Why a request with this head is not let in, or the units to let it in with."""
+        length = headers.get("content-length")
+        if length is None or not length.isdecimal():
+            units = _UNKNOWN_UNITS if "transfer-encoding" in headers else 1
+        else:
+            units = 1 + int(length[:_LENGTH_DIGITS_MAX]) // _UNIT_BYTES
+        if units > 1 and "content-encoding" in headers:
+            units *= _INFLATION
+        load = self.load + units
+        room = self._room[endpoint.name]
+        if (
+            load <= self._limit.units * room
+            or self.load <= min(units * _ALIKE, _ALIKE_UNITS_MAX)
+            or not self._is_on
+        ):
+            self._peak = max(self._peak, load)
+            return units
+        self._was_full = True
+        self.shed += 1
+        if room == _LAST:
+            self.shed_last += 1
+        return _REFUSALS[self.shed % len(_REFUSALS)]
+
+    def enter(self, units: int) -> Passage:
+        """Let a request in that was not refused."""
+        return Passage(self, units)
+
+    def refuses_inflation(self) -> Refusal | None:
+        """Why a body that is there must not be inflated: there is too much work without it."""
+        if self._is_on and self.load > self._limit.units * _LAST * _INFLATION:
+            self.shed += 1
+            self.shed_last += 1
+            return _REFUSALS[0]
+        return None
+
+    # --- now and then
+
+    def observe_commit(self, seconds: float) -> None:
+        """A group was written."""
+        self._limit.observe_commit(seconds)
+
+    def tick(self) -> None:
+        """Look at how long requests waited; give up what is slow to arrive."""
+        now_s = self.monotonic_s()
+        # How late this is called is how long anything waits before it has its turn.
+        self._lag_s = max(self._lag_s, now_s - self._ticked_s - _TICK_S)
+        self._ticked_s = now_s
+        if now_s - self._began_s < _WINDOW_S:
+            return
+        units_per_s = self.answered_units / (now_s - self._began_s)
+        self._units_per_s += (units_per_s - self._units_per_s) / _SMOOTHING
+        self._pace.per_second = max(_PACE_MIN, self._units_per_s * _PACE)
+        self._began_s = now_s
+        if self.answered:
+            wait_s = self.waited_s / self.answered + self._lag_s
+            self._limit.adjust(wait_s, self._peak, was_full=self._was_full)
+        self._tell(now_s)
+        self.waited_s, self.answered, self.answered_units, self._lag_s = 0.0, 0, 0, 0.0
+        self._peak, self._was_full = self.load, False
+        self.window += 1
+        self.arriving.append(0)
+        if len(self.arriving) > _PROMPT_WINDOWS:
+            self.load -= self.arriving.popleft()
+
+    def _tell(self, now_s: float) -> None:
+        """Log that an overload began, and that it is over; not more often than once a minute."""
+        if self.shed != self._shed_seen:
+            self._shed_seen = self.shed
+            self._last_shed_s = now_s
+            if self._over_since_s is None:
+                self._over_since_s = now_s
+                if now_s - self._told_s >= _QUIET_S:
+                    self._told_s = now_s
+                    _log.warning("overload: requests are refused with 503 before they are read")
+        elif self._over_since_s is not None and now_s - self._last_shed_s >= _CALM_S:
+            seconds = self._last_shed_s - self._over_since_s
+            if self._told_s >= self._over_since_s:
+                _log.warning(
+                    "overload: over after %.1f s, %d requests were refused",
+                    seconds,
+                    self.shed - self._shed_before,
+                )
+            self._shed_before = self.shed
+            self._over_since_s = None
+
+    def gauges(self) -> dict[str, Callable[[], float]]:
+        """Present values by name; see docs/METRICS.md."""
+        return {
+            "collector_load_units": lambda: self.load,
+            "collector_load_limit_units": lambda: self._limit.units,
+            "collector_shed_total": lambda: self.shed,
+            "collector_shed_last_total": lambda: self.shed_last,
+        }
+
+
+_TICK_S: Final = 0.05
