@@ -60,13 +60,15 @@ class Flood(msgspec.Struct, frozen=True, kw_only=True):
 class Flooded(msgspec.Struct, kw_only=True):
     """What came of it. Requests: `due`, of these `sent`; answers by status.
 
-    `latencies_us`: of accepted requests, from sending. `accepted` counts events, repeats included.
+    `ended_s`: when it stopped offering (Unix seconds). `latencies_us`: of accepted requests, from
+    sending; `refused_us`: of the others. `accepted` counts events, repeats included.
     `broken`: connections that ended with a request under way; `untold`: refusals with status 429 or
     503 that do not say when to come back. `late_p99_ms`: how late this process was itself.
     `timeline`: when answered (Unix seconds), after how many microseconds, with which status.
     """
 
     window_s: float
+    ended_s: float = 0.0
     due: int = 0
     sent: int = 0
     accepted: int = 0
@@ -167,6 +169,7 @@ class _Load:
         else:
             await self._storm()
         report.window_s = time.perf_counter() - began_s
+        report.ended_s = time.time()
         report.cpu_s = time.process_time() - cpu_s
         self._is_open = False
         stamping.cancel()

@@ -63,6 +63,11 @@ class Pace:
             self._timer = loop.call_later(_RELEASE_S, self._release)
         await held
 
+    def hurry(self, turns: float) -> None:
+        """There is room for so many more to come again: let them go, whatever the pace."""
+        while self._held and turns > 0:
+            turns -= self._let_go()
+
     def end(self) -> None:
         """Let all go, and hold nobody any more."""
         self._wait_s_max = 0.0
