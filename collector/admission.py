@@ -2,8 +2,9 @@
 
 What is let in is work until it is answered: a unit for the request and one for each KiB of its
 body, which is about how the time it takes grows. A newcomer is refused while there is more work
-than can be answered in the time that is wanted (`loadlimit`). What is shed first has half the room
-of the rest, so that the rest is let in as long as it is not too much by itself.
+than can be answered in the time that is wanted (`loadlimit`). For what is shed first all work
+counts, for the rest only its own, so that the rest is let in as long as it is not too much by
+itself.
 
 A body that is slow to arrive is no work: after a while its units are given back, and are counted
 again when it is there, so that slow senders push out nobody. Who comes while there is no work at
@@ -29,8 +30,6 @@ _log: Final = logging.getLogger("collector")
 _WINDOW_S: Final = 0.1
 # Windows after which a body that is still not there is a slow one.
 _PROMPT_WINDOWS: Final = 2
-# Room of what is shed last, in limits.
-_LAST: Final = 2.0
 # So many others of the same size never keep a request out: a large batch is work for a while, and
 # the next one should be there when it is done. It goes for batches up to 340 KB.
 _ALIKE: Final = 4
@@ -38,6 +37,8 @@ _ALIKE_UNITS_MAX: Final = 1_400
 _UNIT_BYTES: Final = 1_024
 # What the body of events grows by when it is inflated, about.
 _INFLATION: Final = 4
+# In limits: with so much work not even what was let in is made larger.
+_SWAMPED: Final = 8.0
 # Of a body whose length is not announced.
 _UNKNOWN_UNITS: Final = 64
 _LENGTH_DIGITS_MAX: Final = 18
@@ -58,52 +59,73 @@ _CALM_S: Final = 5.0
 _QUIET_S: Final = 60.0
 
 
+class Account:
+    """The work of those who are shed first, or of the others; `load` in units.
+
+    `arriving`: what of it is still arriving, by the window in which it was let in; the last one is
+    the present `window`.
+    """
+
+    __slots__ = ("arriving", "load", "window")
+
+    def __init__(self) -> None:
+        self.load = 0
+        self.arriving: deque[int] = deque([0])
+        self.window = 0
+
+    def turn(self) -> None:
+        """Begin a window; what is slow to arrive is no work any more."""
+        self.window += 1
+        self.arriving.append(0)
+        if len(self.arriving) > _PROMPT_WINDOWS:
+            self.load -= self.arriving.popleft()
+
+    def take_back(self, units: int, window: int) -> None:
+        """What was let in in that window has arrived, or will not; slow work was taken back."""
+        age = self.window - window
+        if age < len(self.arriving):
+            self.arriving[-1 - age] -= units
+            self.load -= units
+
+
 class Passage:
     """One request that was let in. `arrive` when its body is there, `leave` at the end, always."""
 
-    __slots__ = ("_admission", "_arrived_s", "_units", "_window")
+    __slots__ = ("_account", "_admission", "_arrived_s", "_units", "_window")
 
-    def __init__(self, admission: "Admission", units: int) -> None:
+    def __init__(self, admission: "Admission", account: Account, units: int) -> None:
         self._admission = admission
+        self._account = account
         self._units = units
-        self._window = admission.window
+        self._window = account.window
         self._arrived_s = -1.0
-        admission.load += units
-        admission.arriving[-1] += units
+        account.load += units
+        account.arriving[-1] += units
 
     def arrive(self, size: int) -> None:
         """The body is there, inflated, `size` bytes."""
-        admission = self._admission
-        units = 1 + size // _UNIT_BYTES
-        self._take_back()
-        admission.load += units
-        self._units = units
-        self._arrived_s = admission.monotonic_s()
+        account = self._account
+        account.take_back(self._units, self._window)
+        self._units = units = 1 + size // _UNIT_BYTES
+        account.load += units
+        self._arrived_s = self._admission.monotonic_s()
 
     def leave(self) -> None:
         """It is answered, or nobody waits for an answer any more."""
-        admission = self._admission
+        account, admission = self._account, self._admission
         if self._arrived_s < 0:
-            self._take_back()
+            account.take_back(self._units, self._window)
             return
-        admission.load -= self._units
+        account.load -= self._units
         admission.waited_s += admission.monotonic_s() - self._arrived_s
         admission.answered += 1
         admission.answered_units += self._units
 
-    def _take_back(self) -> None:
-        """Nothing is arriving any more; what was given up as slow was taken back before."""
-        admission = self._admission
-        age = admission.window - self._window
-        if age < len(admission.arriving):
-            admission.arriving[-1 - age] -= self._units
-            admission.load -= self._units
-
 
 class Admission:
-    """Counts the work under way and says who comes on top; `load` and `limit` are units.
+    """Counts the work under way and says who comes on top; all in units.
 
-    Call `tick` about every 50 ms.
+    `first`: of those who are shed first, `last`: of the others. Call `tick` about every 50 ms.
     """
 
     def __init__(
@@ -115,18 +137,15 @@ class Admission:
     ) -> None:
         first = frozenset(settings.shed_first)
         self._is_on = settings.delay_target_ms > 0
-        self._room = {
-            endpoint.name: 1.0 if first & {endpoint.name, endpoint.source} else _LAST
+        self.first, self.last = Account(), Account()
+        self._accounts = {
+            endpoint.name: self.first if first & {endpoint.name, endpoint.source} else self.last
             for endpoint in endpoints
             if isinstance(endpoint, Endpoint)
         }
         self._limit = LoadLimit(settings.delay_target_ms / 1000)
         self._pace = pace
         self.monotonic_s = monotonic_s
-        self.load = 0
-        # Units still arriving, by the window they were let in; the last is the present one.
-        self.arriving: deque[int] = deque([0])
-        self.window = 0
         self.waited_s = 0.0
         self.answered = self.answered_units = 0
         self._units_per_s = 0.0
@@ -151,28 +170,36 @@ class Admission:
             units = 1 + int(length[:_LENGTH_DIGITS_MAX]) // _UNIT_BYTES
         if units > 1 and "content-encoding" in headers:
             units *= _INFLATION
-        load = self.load + units
-        room = self._room[endpoint.name]
+        load = self.last.load
+        account = self._accounts[endpoint.name]
+        if account is self.first:
+            load += account.load
         if (
-            load <= self._limit.units * room
-            or self.load <= min(units * _ALIKE, _ALIKE_UNITS_MAX)
+            load + units <= self._limit.units
+            or load <= min(units * _ALIKE, _ALIKE_UNITS_MAX)
             or not self._is_on
         ):
-            self._peak = max(self._peak, load)
             return units
         self._was_full = True
         self.shed += 1
-        if room == _LAST:
+        if account is self.last:
             self.shed_last += 1
         return _REFUSALS[self.shed % len(_REFUSALS)]
 
-    def enter(self, units: int) -> Passage:
+    def enter(self, endpoint: Endpoint, units: int) -> Passage:
         """Let a request in that was not refused."""
-        return Passage(self, units)
+        passage = Passage(self, self._accounts[endpoint.name], units)
+        self._peak = max(self._peak, self.load)
+        return passage
+
+    @property
+    def load(self) -> int:
+        """All work under way."""
+        return self.first.load + self.last.load
 
     def refuses_inflation(self) -> Refusal | None:
         """Why a body that is there must not be inflated: there is too much work without it."""
-        if self._is_on and self.load > self._limit.units * _LAST * _INFLATION:
+        if self._is_on and self.load > self._limit.units * _SWAMPED:
             self.shed += 1
             self.shed_last += 1
             return _REFUSALS[0]
@@ -205,10 +232,8 @@ class Admission:
         self._tell(now_s)
         self.waited_s, self.answered, self.answered_units, self._lag_s = 0.0, 0, 0, 0.0
         self._peak, self._was_full = self.load, False
-        self.window += 1
-        self.arriving.append(0)
-        if len(self.arriving) > _PROMPT_WINDOWS:
-            self.load -= self.arriving.popleft()
+        self.first.turn()
+        self.last.turn()
 
     def _tell(self, now_s: float) -> None:
         """Log that an overload began, and that it is over; not more often than once a minute."""

@@ -180,7 +180,7 @@ class Edge:
             if isinstance(caller, Response):
                 return await self._turn_away(caller, headers, body)
             budget = caller.budget
-            passage = self._admission.enter(units)
+            passage = self._admission.enter(endpoint, units)
             try:
                 bytes_max = endpoint.body_bytes_max or self._body_bytes_max
                 found = await self._bodies.read(body, headers, bytes_max)

@@ -55,7 +55,7 @@ def test_refused_in_the_dialect(endpoint: Endpoint, tmp_path: Path) -> None:
     dialect = speaker(endpoint)
 
     async def play(collector: Collector) -> None:
-        collector.service._admission.load = _TOO_MUCH
+        collector.service._admission.last.load = _TOO_MUCH
         for body in (b"", b"{", b"\x00" * 100_000):
             answer = await collector.request(
                 endpoint.method, endpoint.path, headers={"Origin": "http://localhost"}, body=body
@@ -80,9 +80,9 @@ def test_a_refused_event_may_come_again(dialect: Dialect, tmp_path: Path) -> Non
 
     async def play(collector: Collector) -> None:
         admission = collector.service._admission
-        admission.load = _TOO_MUCH
+        admission.last.load = _TOO_MUCH
         assert (await _send(collector, dialect)).status == 503
-        admission.load = 0
+        admission.last.load = 0
         answer = await _send(collector, dialect)
         assert dialect.is_success(answer.status, answer.body)
         assert admission.load == 0
@@ -98,10 +98,10 @@ def test_a_refusal_costs_no_allowance(tmp_path: Path) -> None:
 
     async def play(collector: Collector) -> None:
         first = await _send(collector, zenovay, "a")
-        collector.service._admission.load = _TOO_MUCH
+        collector.service._admission.last.load = _TOO_MUCH
         for number in range(20):
             assert (await _send(collector, zenovay, f"no {number}")).status == 503
-        collector.service._admission.load = 0
+        collector.service._admission.last.load = 0
         second = await _send(collector, zenovay, "b")
         for name in ("x-ratelimit-remaining", "x-usage-monthly"):
             left = int(first.headers[name]) - int(second.headers[name])
@@ -115,7 +115,7 @@ def test_back_ends_go_on_while_browsers_are_shed(tmp_path: Path) -> None:
 
     async def play(collector: Collector) -> None:
         admission = collector.service._admission
-        admission.load = round(admission._limit.units * 1.5)
+        admission.first.load = round(admission._limit.units * 10)
         by_source: dict[str, set[int]] = {"browser": set(), "server": set()}
         for endpoint in ENDPOINTS:
             if isinstance(endpoint, Endpoint):
@@ -134,7 +134,7 @@ def test_own_pages_and_preflights_answer(tmp_path: Path) -> None:
     """Health, readiness, metrics, and what asks whether it may ask; nobody is held for them."""
 
     async def play(collector: Collector) -> None:
-        collector.service._admission.load = _TOO_MUCH
+        collector.service._admission.last.load = _TOO_MUCH
         held = [asyncio.ensure_future(_send(collector, DIALECTS[0], str(n))) for n in range(50)]
         await asyncio.sleep(0.01)
         for path in ("/healthz", "/readyz", "/metrics"):
@@ -150,7 +150,7 @@ def test_a_stop_does_not_wait_for_those_held(tmp_path: Path) -> None:
     """They are answered at once when the collector stops."""
 
     async def play(collector: Collector) -> None:
-        collector.service._admission.load = _TOO_MUCH
+        collector.service._admission.last.load = _TOO_MUCH
         held = [asyncio.ensure_future(_send(collector, DIALECTS[0], str(n))) for n in range(50)]
         await asyncio.sleep(0.01)
         await collector.edge.drain(20)
@@ -174,9 +174,9 @@ def test_a_bomb_is_not_inflated_when_there_is_too_much(dialect: Dialect, tmp_pat
 
         task = asyncio.ensure_future(send())
         await asyncio.sleep(0)
-        admission.load += _TOO_MUCH
+        admission.last.load += _TOO_MUCH
         assert (await task).status == 503
-        admission.load -= _TOO_MUCH
+        admission.last.load -= _TOO_MUCH
         assert admission.load == 0
         answer = await send()
         assert dialect.is_success(answer.status, answer.body)
