@@ -14,9 +14,10 @@ Time is passed in. One event loop.
 """
 
 import logging
-from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final
+
+import msgspec
 
 from collector.adapters.contract import Endpoint, PlainEndpoint
 from collector.config import Overload
@@ -27,9 +28,8 @@ from collector.refusal import OVERLOADED, Refusal
 
 _log: Final = logging.getLogger("collector")
 
+# A body that is not there after two of them is a slow one.
 _WINDOW_S: Final = 0.1
-# Windows after which a body that is still not there is a slow one.
-_PROMPT_WINDOWS: Final = 2
 # So many others of the same size never keep a request out: a large batch is work for a while, and
 # the next one should be there when it is done. It goes for batches up to 340 KB.
 _ALIKE: Final = 4
@@ -41,7 +41,6 @@ _INFLATION: Final = 4
 _SWAMPED: Final = 8.0
 # Of a body whose length is not announced.
 _UNKNOWN_UNITS: Final = 64
-_LENGTH_DIGITS_MAX: Final = 18
 # Those who were refused together should not come back together.
 _REFUSALS: Final = tuple(
     Refusal(OVERLOADED, "more is sent than can be taken at present", retry_after_s=seconds)
@@ -62,64 +61,72 @@ _QUIET_S: Final = 60.0
 class Account:
     """The work of those who are shed first, or of the others; `load` in units.
 
-    `arriving`: what of it is still arriving, by the window in which it was let in; the last one is
-    the present `window`.
+    What of it is still arriving is known by the window in which it was let in: the present one, or
+    the one before. `waited_s`, `answered` and `answered_units` are of the present one.
     """
 
-    __slots__ = ("arriving", "load", "window")
+    __slots__ = (
+        *("answered", "answered_units", "arriving", "arriving_before", "load", "monotonic_s"),
+        *("waited_s", "window"),
+    )
 
-    def __init__(self) -> None:
-        self.load = 0
-        self.arriving: deque[int] = deque([0])
-        self.window = 0
+    def __init__(self, monotonic_s: Callable[[], float]) -> None:
+        self.monotonic_s = monotonic_s
+        self.load = self.arriving = self.arriving_before = self.window = 0
+        self.waited_s, self.answered, self.answered_units = 0.0, 0, 0
 
     def turn(self) -> None:
         """Begin a window; what is slow to arrive is no work any more."""
         self.window += 1
-        self.arriving.append(0)
-        if len(self.arriving) > _PROMPT_WINDOWS:
-            self.load -= self.arriving.popleft()
-
-    def take_back(self, units: int, window: int) -> None:
-        """What was let in in that window has arrived, or will not; slow work was taken back."""
-        age = self.window - window
-        if age < len(self.arriving):
-            self.arriving[-1 - age] -= units
-            self.load -= units
+        self.load -= self.arriving_before
+        self.arriving_before, self.arriving = self.arriving, 0
+        self.waited_s, self.answered, self.answered_units = 0.0, 0, 0
 
 
-class Passage:
-    """One request that was let in. `arrive` when its body is there, `leave` at the end, always."""
+class Passage(msgspec.Struct, gc=False):
+    """One request that was let in. `arrive` when its body is there, `leave` at the end.
 
-    __slots__ = ("_account", "_admission", "_arrived_s", "_units", "_window")
+    Made once per request: no more calls and objects than needed.
+    """
 
-    def __init__(self, admission: "Admission", account: Account, units: int) -> None:
-        self._admission = admission
-        self._account = account
-        self._units = units
-        self._window = account.window
-        self._arrived_s = -1.0
-        account.load += units
-        account.arriving[-1] += units
+    account: Account
+    units: int
+    window: int
+    arrived_s: float = -1.0
 
     def arrive(self, size: int) -> None:
         """The body is there, inflated, `size` bytes."""
-        account = self._account
-        account.take_back(self._units, self._window)
-        self._units = units = 1 + size // _UNIT_BYTES
-        account.load += units
-        self._arrived_s = self._admission.monotonic_s()
+        account = self.account
+        units = 1 + size // _UNIT_BYTES
+        age = account.window - self.window
+        if age == 0:
+            account.arriving -= self.units
+            account.load += units - self.units
+        elif age == 1:
+            account.arriving_before -= self.units
+            account.load += units - self.units
+        else:
+            # It was slow, and taken back.
+            account.load += units
+        self.units = units
+        self.arrived_s = account.monotonic_s()
 
-    def leave(self) -> None:
+    def leave(self, now_s: float) -> None:
         """It is answered, or nobody waits for an answer any more."""
-        account, admission = self._account, self._admission
-        if self._arrived_s < 0:
-            account.take_back(self._units, self._window)
+        account = self.account
+        if self.arrived_s >= 0:
+            account.load -= self.units
+            account.waited_s += now_s - self.arrived_s
+            account.answered += 1
+            account.answered_units += self.units
             return
-        account.load -= self._units
-        admission.waited_s += admission.monotonic_s() - self._arrived_s
-        admission.answered += 1
-        admission.answered_units += self._units
+        age = account.window - self.window
+        if age == 0:
+            account.arriving -= self.units
+            account.load -= self.units
+        elif age == 1:
+            account.arriving_before -= self.units
+            account.load -= self.units
 
 
 class Admission:
@@ -136,22 +143,19 @@ class Admission:
         monotonic_s: Callable[[], float],
     ) -> None:
         first = frozenset(settings.shed_first)
-        self._is_on = settings.delay_target_ms > 0
-        self.first, self.last = Account(), Account()
+        self.first, self.last = Account(monotonic_s), Account(monotonic_s)
         self._accounts = {
             endpoint.name: self.first if first & {endpoint.name, endpoint.source} else self.last
             for endpoint in endpoints
             if isinstance(endpoint, Endpoint)
         }
-        self._limit = LoadLimit(settings.delay_target_ms / 1000)
+        target_s = settings.delay_target_ms / 1000
+        self._limit = LoadLimit(target_s or float("inf"))
         self._pace = pace
         self.monotonic_s = monotonic_s
-        self.waited_s = 0.0
-        self.answered = self.answered_units = 0
         self._units_per_s = 0.0
         self.shed = 0
         self.shed_last = 0
-        self._peak = 0
         self._was_full = False
         self._ticked_s = self._began_s = monotonic_s()
         self._lag_s = 0.0
@@ -161,36 +165,24 @@ class Admission:
 
     # --- asked for each request
 
-    def ask(self, endpoint: Endpoint, headers: Headers) -> Refusal | int:
-        """Why a request with this head is not let in, or the units to let it in with."""
-        length = headers.get("content-length")
-        if length is None or not length.isdecimal():
-            units = _UNKNOWN_UNITS if "transfer-encoding" in headers else 1
-        else:
-            units = 1 + int(length[:_LENGTH_DIGITS_MAX]) // _UNIT_BYTES
+    def ask(self, endpoint: Endpoint, headers: Headers, length: int) -> Passage | Refusal:
+        """Let a request with this head in, or say why not. `length`: see `http.body_length`."""
+        units = 1 + length // _UNIT_BYTES if length >= 0 else _UNKNOWN_UNITS
         if units > 1 and "content-encoding" in headers:
             units *= _INFLATION
-        load = self.last.load
         account = self._accounts[endpoint.name]
+        load = account.load
         if account is self.first:
-            load += account.load
-        if (
-            load + units <= self._limit.units
-            or load <= min(units * _ALIKE, _ALIKE_UNITS_MAX)
-            or not self._is_on
-        ):
-            return units
-        self._was_full = True
-        self.shed += 1
-        if account is self.last:
-            self.shed_last += 1
-        return _REFUSALS[self.shed % len(_REFUSALS)]
-
-    def enter(self, endpoint: Endpoint, units: int) -> Passage:
-        """Let a request in that was not refused."""
-        passage = Passage(self, self._accounts[endpoint.name], units)
-        self._peak = max(self._peak, self.load)
-        return passage
+            load += self.last.load
+        if load + units > self._limit.units and load > min(units * _ALIKE, _ALIKE_UNITS_MAX):
+            self._was_full = True
+            self.shed += 1
+            if account is self.last:
+                self.shed_last += 1
+            return _REFUSALS[self.shed % len(_REFUSALS)]
+        account.load += units
+        account.arriving += units
+        return Passage(account, units, account.window)
 
     @property
     def load(self) -> int:
@@ -199,7 +191,7 @@ class Admission:
 
     def refuses_inflation(self) -> Refusal | None:
         """Why a body that is there must not be inflated: there is too much work without it."""
-        if self._is_on and self.load > self._limit.units * _SWAMPED:
+        if self.load > self._limit.units * _SWAMPED:
             self.shed += 1
             self.shed_last += 1
             return _REFUSALS[0]
@@ -219,21 +211,24 @@ class Admission:
         self._ticked_s = now_s
         if now_s - self._began_s < _WINDOW_S:
             return
-        units_per_s = self.answered_units / (now_s - self._began_s)
+        seconds, self._began_s = now_s - self._began_s, now_s
+        first, last = self.first, self.last
+        units_per_s = (first.answered_units + last.answered_units) / seconds
         self._units_per_s += (units_per_s - self._units_per_s) / _SMOOTHING
         self._pace.per_second = max(_PACE_MIN, self._units_per_s * _PACE)
-        self._began_s = now_s
-        if self.answered:
-            wait_s = self.waited_s / self.answered + self._lag_s
-            self._limit.adjust(wait_s, self._peak, was_full=self._was_full)
+        answered = first.answered + last.answered
+        if answered:
+            wait_s = (first.waited_s + last.waited_s) / answered + self._lag_s
+            # Little's law tells how much there was on average.
+            used = max(self.load, units_per_s * wait_s)
+            self._limit.adjust(wait_s, used, was_full=self._was_full)
         if not self._was_full:
             # Nobody had to be refused: who is held back may come again.
             self._pace.hurry(min(self._limit.units - self.load, _HURRIED_MAX))
         self._tell(now_s)
-        self.waited_s, self.answered, self.answered_units, self._lag_s = 0.0, 0, 0, 0.0
-        self._peak, self._was_full = self.load, False
-        self.first.turn()
-        self.last.turn()
+        self._was_full, self._lag_s = False, 0.0
+        first.turn()
+        last.turn()
 
     def _tell(self, now_s: float) -> None:
         """Log that an overload began, and that it is over; not more often than once a minute."""

@@ -23,7 +23,7 @@ from collector.adapters.contract import (
 from collector.addresses import AddressReader
 from collector.admission import Admission
 from collector.headers import Headers
-from collector.http import Body, BodyReader, Disconnected
+from collector.http import Body, BodyReader, Disconnected, body_length
 from collector.ids import uuid4, uuid4_hex
 from collector.metrics import Metrics
 from collector.pace import Pace
@@ -163,33 +163,39 @@ class Edge:
         request: Request | None = None
         budget: Budget | None = None
         try:
-            units = _STOPPING if self.is_stopping else self._admission.ask(endpoint, headers)
-            if not isinstance(units, int):
-                return await self._shed(endpoint, units, scope, headers, body)
+            length = body_length(headers)
+            if self.is_stopping:
+                return await self._shed(endpoint, _STOPPING, scope, headers, body)
+            passage = self._admission.ask(endpoint, headers, length)
+            if isinstance(passage, Refusal):
+                return await self._shed(endpoint, passage, scope, headers, body)
             address = self._addresses.read(scope.client, headers)
             refusal = self._access.address_refusal(endpoint, address)
             if refusal is not None and not endpoint.refusals_vary:
                 # Not even made a request of: floods end here.
+                passage.leave(started_s)
                 refused = self._pipeline.refuse_alike(endpoint, refusal)
                 return await self._turn_away(refused, headers, body)
             request = self._request(scope, headers, has_id=endpoint.wants_request_id)
             if refusal is not None:
+                passage.leave(started_s)
                 refused = self._pipeline.refuse(endpoint, request, refusal)
                 return await self._turn_away(refused, headers, body)
             caller = self._pipeline.admit(endpoint, request, address)
             if isinstance(caller, Response):
+                passage.leave(started_s)
                 return await self._turn_away(caller, headers, body)
             budget = caller.budget
-            passage = self._admission.enter(endpoint, units)
             try:
                 bytes_max = endpoint.body_bytes_max or self._body_bytes_max
-                found = await self._bodies.read(body, headers, bytes_max)
+                found = await self._bodies.read(body, headers, bytes_max, length)
                 if not isinstance(found, Refusal):
                     passage.arrive(len(found))
                 response = await self._pipeline.ingest(endpoint, request, caller, found)
             finally:
-                passage.leave()
-                self._metrics.ack_seconds.observe(self._monotonic_s() - started_s)
+                now_s = self._monotonic_s()
+                passage.leave(now_s)
+                self._metrics.ack_seconds.observe(now_s - started_s)
         except Disconnected:
             # Most often nobody reads this; who sent a broken chunk does.
             assert request is not None, "bodies are read when there is a request"
@@ -209,7 +215,7 @@ class Edge:
             refused = self._pipeline.refuse(endpoint, request, refusal)
         else:
             refused = self._pipeline.refuse_alike(endpoint, refusal)
-        await self._pace.turn(headers)
+        await self._pace.turn(body_length(headers))
         return await self._turn_away(refused, headers, body)
 
     async def _turn_away(

@@ -31,7 +31,9 @@ _CREDENTIALS: Final = ("access-control-allow-credentials", "true")
 # Far above any sensible batch, so that whoever sends one by mistake learns why it is refused.
 _DISCARDED_BYTES_MAX: Final = 67_108_864
 _DISCARDED_WHOLE_BYTES_MAX: Final = 1_048_576
+UNKNOWN_LENGTH: Final = -1
 _LENGTH_DIGITS_MAX: Final = 18  # enough to be too many; int() refuses thousands of digits
+_ENDLESS: Final = 1 << 60
 _GZIP_MEMBERS_MAX: Final = 64  # each copies what follows it: without a limit the cost is quadratic
 # More origins than a flood comes from, and none as long as it likes.
 _KEPT_ORIGINS_MAX: Final = 64
@@ -63,16 +65,6 @@ class Body(Protocol):
         """Its pieces; the awaitables that `__anext__` returns are `Reading`."""
 
 
-class _Arrival:
-    """A body on its way: until when it has to be there, and what it takes of the room for all."""
-
-    __slots__ = ("bytes", "deadline_s")
-
-    def __init__(self, deadline_s: float, size: int) -> None:
-        self.deadline_s = deadline_s
-        self.bytes = size
-
-
 class BodyReader:
     """Reads bodies with a limit in bytes and in time, and one in bytes for all together.
 
@@ -97,23 +89,40 @@ class BodyReader:
         self._closed = closed
         self._reading_bytes_max = reading_bytes_max or sys.maxsize
         self._refuses_inflation = refuses_inflation
-        self._reading: dict[Reading, _Arrival] = {}
+        # Until when each has to be there, and what it takes of the room for all.
+        self._reading: dict[Reading, tuple[float, int]] = {}
         self._overdue: set[Reading] = set()
         self.reading_bytes = 0
 
-    async def read(self, body: Body, headers: Headers, bytes_max: int) -> bytes | Refusal:
-        """The body, inflated, at most `bytes_max` long. Raises `Disconnected`."""
-        length = headers.get("content-length")
-        if length is None:
+    def read(
+        self, body: Body, headers: Headers, bytes_max: int, length: int
+    ) -> Awaitable[bytes | Refusal]:
+        """The body, inflated, at most `bytes_max` long. Awaiting it raises `Disconnected`.
+
+        `length`: see `body_length`.
+        """
+        if (
+            0 <= length <= bytes_max
+            and self.reading_bytes + length <= self._reading_bytes_max
+            and "content-encoding" not in headers
+        ):
+            # Most of all: one coroutine less.
+            return self._received(body(), self._monotonic_s() + self._timeout_s, length)
+        return self._read(body, headers, bytes_max, length)
+
+    async def _read(
+        self, body: Body, headers: Headers, bytes_max: int, length: int
+    ) -> bytes | Refusal:
+        if length == UNKNOWN_LENGTH:
             found = await self._read_pieces(body, bytes_max)
-        elif (size := _number(length)) > bytes_max:
+        elif length > bytes_max:
             await self.discard(body, headers)
             return _too_large(bytes_max)
-        elif not self._has_room(size) and not self._make_room(size):
+        elif not self._has_room(length) and not self._make_room(length):
             await self.discard(body, headers)
             return _NO_ROOM
         else:
-            found = await self._received(body(), self._monotonic_s() + self._timeout_s, size)
+            found = await self._received(body(), self._monotonic_s() + self._timeout_s, length)
         encoding = headers.get("content-encoding")
         if isinstance(found, Refusal):
             return found
@@ -172,7 +181,7 @@ class BodyReader:
 
         Meanwhile `size` bytes of the room for all are taken.
         """
-        arrival = self._reading[reading] = _Arrival(deadline_s, size)
+        self._reading[reading] = (deadline_s, size)
         self.reading_bytes += size
         try:
             return await reading
@@ -183,8 +192,7 @@ class BodyReader:
         except self._closed:
             raise Disconnected from None
         finally:
-            del self._reading[reading]
-            self.reading_bytes -= arrival.bytes
+            self.reading_bytes -= self._reading.pop(reading)[1]
 
     async def discard(self, body: Body, headers: Headers) -> None:
         """Take in, and forget, what is still to come of a body that is not wanted.
@@ -193,16 +201,15 @@ class BodyReader:
         the answer: the client would see a failing network where it should read a refusal. Who asks
         before it sends (`Expect`) is not encouraged; who sends without end is cut off.
         """
-        length = headers.get("content-length")
-        if length == "0" or (length is None and "transfer-encoding" not in headers):
+        length = body_length(headers)
+        if length == 0 or (length == UNKNOWN_LENGTH and "transfer-encoding" not in headers):
             return
-        if "expect" in headers or (length is not None and _number(length) > _DISCARDED_BYTES_MAX):
+        if "expect" in headers or length > _DISCARDED_BYTES_MAX:
             return
         try:
-            size = 0 if length is None else _number(length)
-            if 0 < size <= _DISCARDED_WHOLE_BYTES_MAX and self._has_room(size):
+            if 0 < length <= _DISCARDED_WHOLE_BYTES_MAX and self._has_room(length):
                 # One await instead of one per piece: most of what a refusal costs is receiving.
-                await self._received(body(), self._monotonic_s() + self._timeout_s, size)
+                await self._received(body(), self._monotonic_s() + self._timeout_s, length)
             else:
                 await self._read_pieces(body, 0)
         except Disconnected:
@@ -218,9 +225,9 @@ class BodyReader:
     def sweep(self) -> None:
         """Cancel what is overdue; call it about once a second."""
         now_s = self._monotonic_s()
-        for reading, arrival in list(self._reading.items()):
-            if arrival.deadline_s <= now_s and reading not in self._overdue:
-                self._give_up(reading, arrival)
+        for reading, (deadline_s, _) in list(self._reading.items()):
+            if deadline_s <= now_s and reading not in self._overdue:
+                self._give_up(reading)
 
     def _has_room(self, size: int) -> bool:
         return self.reading_bytes + size <= self._reading_bytes_max
@@ -229,16 +236,17 @@ class BodyReader:
         """Give up slow bodies, the largest first, until `size` bytes more fit in."""
         slow_s = self._monotonic_s() + self._timeout_s - _SLOW_S
         while not self._has_room(size):
-            arrivals = self._reading.items()
-            slow = [(r, a) for r, a in arrivals if a.bytes and a.deadline_s <= slow_s]
+            arriving = self._reading.items()
+            slow = [(held, one) for one, (end_s, held) in arriving if held and end_s <= slow_s]
             if not slow:
                 return False
-            self._give_up(*max(slow, key=lambda one: one[1].bytes))
+            self._give_up(max(slow, key=lambda pair: pair[0])[1])
         return True
 
-    def _give_up(self, reading: Reading, arrival: _Arrival) -> None:
-        self.reading_bytes -= arrival.bytes
-        arrival.bytes = 0
+    def _give_up(self, reading: Reading) -> None:
+        deadline_s, held = self._reading[reading]
+        self.reading_bytes -= held
+        self._reading[reading] = (deadline_s, 0)
         self._overdue.add(reading)
         reading.cancel()
 
@@ -247,9 +255,17 @@ _TOO_SLOW: Final = Refusal(BODY_TOO_SLOW, "the body did not arrive in time")
 _NO_ROOM: Final = Refusal(OVERLOADED, "too many bodies are being received", retry_after_s=2)
 
 
-def _number(length: str) -> int:
-    """The value of Content-Length; the server has refused what is no number."""
-    return int(length[:_LENGTH_DIGITS_MAX]) if length.isdecimal() else 0
+def body_length(headers: Headers) -> int:
+    """How long the body is, as announced (without `Content-Encoding` undone), or `UNKNOWN_LENGTH`.
+
+    The server has refused what is no number.
+    """
+    length = headers.get("content-length")
+    if length is None:
+        return UNKNOWN_LENGTH
+    if not length.isdecimal():
+        return 0
+    return int(length) if len(length) <= _LENGTH_DIGITS_MAX else _ENDLESS
 
 
 def _too_large(bytes_max: int) -> Refusal:

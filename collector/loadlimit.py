@@ -22,23 +22,26 @@ _SMOOTHING: Final = 8
 
 
 class LoadLimit:
-    """The limit, in units of work. `target_s`: how long requests may wait on average."""
+    """The limit, in units of work.
+
+    `target_s`: how long requests may wait on average; infinite: there is no limit.
+    """
 
     def __init__(self, target_s: float) -> None:
         self._target_s = target_s
         self._commit_s = 0.0
-        self.units = _FIRST
+        self.units = _FIRST if target_s < float("inf") else target_s
 
     def observe_commit(self, seconds: float) -> None:
         """A group was written in so many seconds: as long as that nobody can help waiting."""
         self._commit_s += (seconds - self._commit_s) / _SMOOTHING
 
-    def adjust(self, mean_wait_s: float, peak_units: float, *, was_full: bool) -> None:
-        """Learn from a window: the mean of waiting, the most work there was, who was held back."""
+    def adjust(self, mean_wait_s: float, used_units: float, *, was_full: bool) -> None:
+        """Learn from a window: the mean of waiting, how much work there was, who was held back."""
         allowed_s = self._target_s + _COMMITS * self._commit_s
         if mean_wait_s > allowed_s:
             # What was not used says nothing: it is from what there was that one has to go down.
-            used = min(self.units, max(peak_units, LIMIT_MIN))
+            used = min(self.units, max(used_units, LIMIT_MIN))
             self.units = max(LIMIT_MIN, used * max(_SHRINK, allowed_s / mean_wait_s))
         elif was_full:
             grown = _GROW if mean_wait_s <= 0 else min(_GROW, (allowed_s / mean_wait_s) ** 0.5)

@@ -10,15 +10,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from collector.headers import Headers
-
 _RELEASE_S: Final = 0.02
 # Of a second's turns: as many leave at once after a pause.
 _BURST_S: Final = 0.1
 # What is still to be received of a body costs a turn for every so many bytes.
 _TURN_BYTES: Final = 16_384
 _FIRST_PER_SECOND: Final = 200.0
-_LENGTH_DIGITS_MAX: Final = 18
 
 # Who waits, since when, and how many turns it takes.
 _Held = tuple[asyncio.Future[None], float, int]
@@ -44,14 +41,11 @@ class Pace:
         """How many wait."""
         return len(self._held)
 
-    async def turn(self, headers: Headers) -> None:
-        """Wait until it is the turn of a request with this head."""
+    async def turn(self, length: int) -> None:
+        """Wait until it is the turn of a request; `length`: see `http.body_length`."""
         if self._wait_s_max <= 0:
             return
-        length = headers.get("content-length", "")
-        turns = 1
-        if length.isdecimal():
-            turns += int(length[:_LENGTH_DIGITS_MAX]) // _TURN_BYTES
+        turns = 1 + max(0, length) // _TURN_BYTES
         self._fill()
         if not self._held and self._ready > 0:
             self._ready -= turns

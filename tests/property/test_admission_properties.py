@@ -33,16 +33,16 @@ class Machine(RuleBasedStateMachine):
         """Some are refused, never the first where nothing is under way."""
         for _ in range(count):
             was_idle = self.admission.load == 0
-            found = self.admission.ask(endpoint, {"content-length": str(size)})
+            found = self.admission.ask(endpoint, {}, size)
             if isinstance(found, Refusal):
                 assert not was_idle
                 if endpoint.source == "server":
                     # What goes last is refused only where what goes first would be.
                     browser = next(one for one in _ENDPOINTS if one.source == "browser")
-                    same = self.admission.ask(browser, {"content-length": str(size)})
+                    same = self.admission.ask(browser, {}, size)
                     assert isinstance(same, Refusal)
                 return
-            self.waiting.append(self.admission.enter(endpoint, found))
+            self.waiting.append(found)
 
     @precondition(lambda self: self.waiting)
     @rule(size=_SIZES, at=st.integers(0, 1 << 30))
@@ -56,13 +56,13 @@ class Machine(RuleBasedStateMachine):
     @rule(at=st.integers(0, 1 << 30))
     def give_up(self, at: int) -> None:
         """A client went away."""
-        self.waiting.pop(at % len(self.waiting)).leave()
+        self.waiting.pop(at % len(self.waiting)).leave(self.now_s)
 
     @precondition(lambda self: self.working)
     @rule(at=st.integers(0, 1 << 30))
     def answer(self, at: int) -> None:
         """One is done."""
-        self.working.pop(at % len(self.working))[0].leave()
+        self.working.pop(at % len(self.working))[0].leave(self.now_s)
 
     @rule(seconds=st.sampled_from([0.01, 0.05, 0.2, 3.0]))
     def wait(self, seconds: float) -> None:
@@ -76,7 +76,7 @@ class Machine(RuleBasedStateMachine):
         admission = self.admission
         working = sum(units for _, units in self.working)
         accounts = (admission.first, admission.last)
-        arriving = [units for account in accounts for units in account.arriving]
+        arriving = [n for one in accounts for n in (one.arriving, one.arriving_before)]
         assert admission.load == working + sum(arriving)
         assert min(arriving) >= 0
         assert min(account.load for account in accounts) >= 0
@@ -85,7 +85,7 @@ class Machine(RuleBasedStateMachine):
     def teardown(self) -> None:
         """At the end nothing is under way."""
         for passage in [*self.waiting, *(one for one, _ in self.working)]:
-            passage.leave()
+            passage.leave(self.now_s)
         assert self.admission.load == 0
 
 

@@ -12,6 +12,7 @@ from collector.adapters import ENDPOINTS
 from collector.adapters.contract import Endpoint
 from collector.admission import Admission, Passage
 from collector.config import Overload
+from collector.http import body_length
 from collector.loadlimit import LIMIT_MIN, LoadLimit
 from collector.pace import Pace
 from collector.refusal import OVERLOADED, Refusal
@@ -37,12 +38,18 @@ class World:
 
     def ask(self, endpoint: Endpoint, headers: dict[str, str]) -> Passage | None:
         """Let it in, or not."""
-        found = self.admission.ask(endpoint, headers)
+        found = self.admission.ask(endpoint, headers, body_length(headers))
         if isinstance(found, Refusal):
             assert found.kind is OVERLOADED
             assert found.retry_after_s > 0
             return None
-        return self.admission.enter(endpoint, found)
+        return found
+
+    def enter(self) -> Passage:
+        """One that must be let in."""
+        passage = self.ask(SERVER, {})
+        assert passage is not None
+        return passage
 
     def fill(self, endpoint: Endpoint, headers: dict[str, str] = SMALL) -> list[Passage]:
         """As many as are let in."""
@@ -54,7 +61,7 @@ class World:
     def windows(self, count: int, wait_s: float = 0.0, requests: int = 0) -> None:
         """Let windows pass in each of which so many requests are answered after `wait_s`."""
         for _ in range(count):
-            passages = [self.admission.enter(SERVER, 1) for _ in range(requests)]
+            passages = [one for _ in range(requests) if (one := self.ask(SERVER, {}))]
             for passage in passages:
                 passage.arrive(700)
             for step in range(2):
@@ -62,7 +69,7 @@ class World:
                 if step:
                     self.now_s += wait_s
                     for passage in passages:
-                        passage.leave()
+                        passage.leave(self.now_s)
                     self.now_s -= wait_s
                 self.admission.tick()
 
@@ -75,7 +82,7 @@ def test_idle_takes_anything() -> None:
         for endpoint in (BROWSER, SERVER):
             passage = world.ask(endpoint, headers)
             assert passage is not None
-            passage.leave()
+            passage.leave(world.now_s)
     assert world.admission.load == 0
 
 
@@ -89,10 +96,10 @@ def test_what_is_shed_first_pushes_nobody_out() -> None:
     assert world.ask(BROWSER, SMALL) is None
     # All work counts for what is shed first: it waits until nearly all of it is done.
     for passage in browsers:
-        passage.leave()
+        passage.leave(world.now_s)
     assert world.ask(BROWSER, SMALL) is None
     for passage in servers:
-        passage.leave()
+        passage.leave(world.now_s)
     assert world.ask(BROWSER, SMALL) is not None
 
 
@@ -140,7 +147,7 @@ def test_slow_senders_push_out_nobody() -> None:
         passage.arrive(2_000)
     assert world.admission.load > len(slow)
     for passage in slow:
-        passage.leave()
+        passage.leave(world.now_s)
     world.windows(3)
     assert world.admission.load == 0
 
@@ -155,7 +162,7 @@ def test_a_body_that_grew_counts_as_it_is() -> None:
     refusal = world.admission.refuses_inflation()
     assert refusal is not None
     assert refusal.kind is OVERLOADED
-    bomb.leave()
+    bomb.leave(world.now_s)
     assert world.admission.refuses_inflation() is None
 
 
@@ -171,7 +178,7 @@ def test_long_waits_lower_the_limit_and_short_ones_raise_it() -> None:
             passage.arrive(700)
         world.now_s += 0.01
         for passage in held:
-            passage.leave()
+            passage.leave(world.now_s)
         world.windows(1)
     assert world.admission._limit.units > 4 * low
 
@@ -191,9 +198,9 @@ def test_a_late_loop_counts_as_waiting() -> None:
     world = World()
     before = world.admission._limit.units
     for _ in range(10):
-        passage = world.admission.enter(SERVER, 1)
+        passage = world.enter()
         passage.arrive(700)
-        passage.leave()
+        passage.leave(world.now_s)
         world.now_s += 0.5
         world.admission.tick()
     assert world.admission._limit.units < before
@@ -207,7 +214,7 @@ def test_an_overload_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
         held = world.fill(BROWSER)
         world.windows(1)
         for passage in held:
-            passage.leave()
+            passage.leave(world.now_s)
         world.windows(60)
     told = [record.getMessage() for record in caplog.records]
     assert len(told) == 2
@@ -235,7 +242,7 @@ def test_refusals_leave_at_a_pace() -> None:
         done: list[int] = []
 
         async def one(number: int) -> None:
-            await pace.turn(SMALL)
+            await pace.turn(700)
             done.append(number)
 
         tasks = [asyncio.ensure_future(one(number)) for number in range(50)]
@@ -260,8 +267,8 @@ def test_a_large_body_takes_many_turns() -> None:
     async def play() -> None:
         pace = Pace(5_000, lambda: 0.0)
         pace._ready = 5.0
-        await pace.turn(BATCH)
-        held = asyncio.ensure_future(pace.turn(SMALL))
+        await pace.turn(340_000)
+        held = asyncio.ensure_future(pace.turn(700))
         await asyncio.sleep(0)
         assert pace.held == 1
         pace.end()
@@ -275,12 +282,12 @@ def test_a_stop_lets_all_go() -> None:
 
     async def play() -> None:
         pace = Pace(60_000, lambda: 0.0)
-        tasks = [asyncio.ensure_future(pace.turn(SMALL)) for _ in range(10)]
+        tasks = [asyncio.ensure_future(pace.turn(700)) for _ in range(10)]
         await asyncio.sleep(0)
         tasks[0].cancel()
         pace.end()
         await asyncio.gather(*tasks[1:])
-        await pace.turn(SMALL)
+        await pace.turn(700)
 
     _paced(play)
 
@@ -291,7 +298,7 @@ def test_nobody_is_held_where_that_is_off() -> None:
     async def play() -> None:
         pace = Pace(0, lambda: 0.0)
         for _ in range(1_000):
-            await pace.turn(BATCH)
+            await pace.turn(340_000)
 
     _paced(play)
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.http import BodyReader, Cors, Disconnected, inflate
+from collector.http import BodyReader, Cors, Disconnected, body_length, inflate
 from collector.refusal import (
     BODY_TOO_LARGE,
     BODY_TOO_SLOW,
@@ -54,7 +54,7 @@ class World:
         self, body: Exchange, headers: dict[str, str], bytes_max: int = 100
     ) -> bytes | Refusal:
         """Read it."""
-        return await self.bodies.read(body, headers, bytes_max)
+        return await self.bodies.read(body, headers, bytes_max, body_length(headers))
 
 
 def _run(play: Callable[[World], Awaitable[None]]) -> None:
