@@ -27,7 +27,6 @@ from bench.http1 import Answer, ProtocolError, maybe_answer
 from bench.plan import Plan
 from bench.source import Source
 
-FLOOD_SECONDS_MAX: Final = 7_200.0
 _LAST_ANSWERS_S: Final = 20.0
 _CONNECTING_MAX: Final = 64
 _SUCCESS: Final = frozenset({200, 204})
@@ -42,6 +41,7 @@ class Flood(msgspec.Struct, frozen=True, kw_only=True):
     """What to offer where. `rate`: requests per second; 0: as fast as answers come.
 
     `has_timeline`: every answer is reported with its time, for a light load that looks on.
+    `has_latencies` False: none is kept, for a load of hours.
     """
 
     port: int
@@ -55,6 +55,7 @@ class Flood(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float = 10.0
     seed: int = 1
     has_timeline: bool = False
+    has_latencies: bool = True
 
 
 class Flooded(msgspec.Struct, kw_only=True):
@@ -187,7 +188,8 @@ class _Load:
         while (now_s := time.perf_counter()) < self._end_s:
             owed = int((now_s - began_s) * rate) - report.due
             if owed > 0:
-                self._lates_s.append(owed / rate)
+                if self._flood.has_latencies:
+                    self._lates_s.append(owed / rate)
                 report.due += owed
                 idle = self._idle
                 for _ in range(min(owed, len(idle))):
@@ -219,9 +221,11 @@ class _Load:
         report.statuses[status] = report.statuses.get(status, 0) + 1
         if status in _SUCCESS:
             report.accepted += self._events(answer)
-            report.latencies_us.append(latency_us)
+            if self._flood.has_latencies:
+                report.latencies_us.append(latency_us)
         else:
-            report.refused_us.append(latency_us)
+            if self._flood.has_latencies:
+                report.refused_us.append(latency_us)
             if status in _RETRIABLE and _RETRY_AFTER not in received.lower():
                 report.untold += 1
         if self._flood.has_timeline:
