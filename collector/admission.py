@@ -258,6 +258,7 @@ class Admission:
             "collector_load_limit_units": lambda: self._limit.units,
             "collector_shed_total": lambda: self.shed,
             "collector_shed_last_total": lambda: self.shed_last,
+            "collector_refusals_held": lambda: self._pace.held,
         }
 
 

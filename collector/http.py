@@ -222,6 +222,10 @@ class BodyReader:
         self._overdue.discard(reading)
         return True
 
+    def gauges(self) -> dict[str, Callable[[], float]]:
+        """Present values by name; see docs/METRICS.md."""
+        return {"collector_reading_bytes": lambda: self.reading_bytes}
+
     def sweep(self) -> None:
         """Cancel what is overdue; call it about once a second."""
         now_s = self._monotonic_s()

@@ -335,7 +335,7 @@ class Service:
 
     def _metrics_page(self) -> Response:
         found = gauges.gauges(self._store, self._quarantine, self._books)
-        found |= self._admission.gauges() | self._sources.gauges(_now_us)
+        found |= self._admission.gauges() | self._bodies.gauges() | self._sources.gauges(_now_us)
         body = self._metrics.render(found)
         return Response(200, [("content-type", "text/plain; version=0.0.4; charset=utf-8")], body)
 

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import resource
 from collections.abc import Awaitable, Callable
+from typing import get_args
 
 import pytest
 
@@ -11,7 +12,7 @@ from collector import filelimit
 from collector.adapters import ENDPOINTS
 from collector.adapters.contract import Endpoint
 from collector.admission import Admission, Passage
-from collector.config import Overload
+from collector.config import Overload, ShedName
 from collector.http import body_length
 from collector.loadlimit import LIMIT_MIN, LoadLimit
 from collector.pace import Pace
@@ -101,6 +102,12 @@ def test_what_is_shed_first_pushes_nobody_out() -> None:
     for passage in servers:
         passage.leave(world.now_s)
     assert world.ask(BROWSER, SMALL) is not None
+
+
+def test_every_endpoint_can_be_named() -> None:
+    """The setting takes the names of all endpoints that take events, and their kinds; no others."""
+    names = {*_BY_NAME, *(endpoint.source for endpoint in _BY_NAME.values())}
+    assert set(get_args(ShedName)) == names
 
 
 @pytest.mark.parametrize(("first", "spared"), [("server", BROWSER), ("zenovay_events", BROWSER)])
