@@ -40,7 +40,7 @@ _INFLATION: Final = 4
 # In limits: with so much work not even what was let in is made larger.
 _SWAMPED: Final = 8.0
 # Of a body whose length is not announced.
-_UNKNOWN_UNITS: Final = 64
+_UNKNOWN_UNITS: Final = 16
 # Those who were refused together should not come back together.
 _REFUSALS: Final = tuple(
     Refusal(OVERLOADED, "more is sent than can be taken at present", retry_after_s=seconds)

@@ -11,6 +11,7 @@ from typing import Final
 _FIRST: Final = 1_024.0
 # Below it, requests could not share a sync any more, and it would be of no use to go lower.
 LIMIT_MIN: Final = 128.0
+_LITTLE: Final = 64.0
 # 64 MiB of bodies.
 LIMIT_MAX: Final = 65_536.0
 # The most that one window changes: a single pause must not close the door.
@@ -40,9 +41,10 @@ class LoadLimit:
         """Learn from a window: the mean of waiting, how much work there was, who was held back."""
         allowed_s = self._target_s + _COMMITS * self._commit_s
         if mean_wait_s > allowed_s:
-            # What was not used says nothing: it is from what there was that one has to go down.
-            used = min(self.units, max(used_units, LIMIT_MIN))
-            self.units = max(LIMIT_MIN, used * max(_SHRINK, allowed_s / mean_wait_s))
+            # Who waits long although there is little to do waits for something else: a pause of the
+            # machine, say. A lower limit would help nobody.
+            if used_units >= _LITTLE:
+                self.units = max(LIMIT_MIN, self.units * max(_SHRINK, allowed_s / mean_wait_s))
         elif was_full:
             grown = _GROW if mean_wait_s <= 0 else min(_GROW, (allowed_s / mean_wait_s) ** 0.5)
             self.units = min(LIMIT_MAX, self.units * grown)
