@@ -2,10 +2,11 @@
 
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import IO, Final, Self
 
 import msgspec
 
@@ -20,12 +21,12 @@ _STAND_S: Final = 60.0
 _SAMPLE_S: Final = 0.5
 
 
-def _start(module: str, told: bytes) -> "subprocess.Popen[bytes]":
+def _start(module: str, told: bytes, out: IO[bytes] | int) -> "subprocess.Popen[bytes]":
     child = subprocess.Popen(
         [sys.executable, "-m", module],
         cwd=_ROOT,
         stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
+        stdout=out,
         stderr=subprocess.PIPE,
     )
     assert child.stdin is not None
@@ -39,9 +40,11 @@ def _start(module: str, told: bytes) -> "subprocess.Popen[bytes]":
 class _Child:
     """A process that ends with the block."""
 
-    def __init__(self, module: str, told: bytes, seconds: float) -> None:
+    def __init__(
+        self, module: str, told: bytes, seconds: float, out: IO[bytes] | int = subprocess.PIPE
+    ) -> None:
         self._timeout_s = seconds + _GRACE_S
-        self._child = _start(module, told)
+        self._child = _start(module, told, out)
 
     def __enter__(self) -> Self:
         return self
@@ -70,14 +73,28 @@ class Flooding(_Child):
     """A flood at work."""
 
     def __init__(self, flood: Flood) -> None:
-        super().__init__("bench.flood", msgspec.json.encode(flood), flood.seconds)
+        # Megabytes of latencies: a file, because pipes of a busy machine were seen to lose the end.
+        self._report = tempfile.TemporaryFile()  # noqa: SIM115 (closed at the end of the block)
+        super().__init__("bench.flood", msgspec.json.encode(flood), flood.seconds, self._report)
 
     def wait(self) -> Flooded:
         """What came of it. Raises `LoadFailed`."""
+        self._output()
+        self._report.seek(0)
+        report = self._report.read()
         try:
-            return msgspec.json.decode(self._output(), type=Flooded)
+            return msgspec.json.decode(report, type=Flooded)
         except msgspec.DecodeError as error:
-            raise LoadFailed(f"a flood's report: {error}") from None
+            raise LoadFailed(f"a flood's report of {len(report):,} bytes: {error}") from None
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        super().__exit__(kind, error, trace)
+        self._report.close()
 
 
 class Crowding(_Child):

@@ -42,6 +42,8 @@ _CLOSED_S: Final = 8.0
 # Beyond it an answer is later than normal; so much is noise of the machine.
 _NORMAL_FACTOR: Final = 3.0
 _NORMAL_MS_MIN: Final = 50.0
+_NEARLY_ALL: Final = 0.95
+_STEP_S: Final = 0.1
 # What back ends send in the mixed run, of the capacity; and browsers.
 _BACKEND: Final = 0.1
 _BROWSERS: Final = 10.0
@@ -100,18 +102,25 @@ def level_of(
 def recovery_s(timeline: Sequence[tuple[float, int, int]], began_s: float, over_s: float) -> float:
     """Seconds after `over_s` (Unix) until answers are as they were before `began_s`.
 
-    The last answer that was late or no success decides. Raises `LoadFailed` without any before.
+    They are when of those that were sent within a second nearly all were answered with success and
+    in normal time; where that never happened, as long as was looked. Raises `LoadFailed` without any before.
     """
     before = sorted(us for at_s, us, status in timeline if at_s < began_s and status < 300)
     if not before:
         raise LoadFailed("the light load was not answered before the overload began")
     normal_us = max(_NORMAL_FACTOR * percentile(before, 0.99), _NORMAL_MS_MIN * 1e3)
-    late = [
-        at_s - us / 1e6
+    sent = [
+        (at_s - us / 1e6 - over_s, us <= normal_us and status < 300)
         for at_s, us, status in timeline
-        if at_s - us / 1e6 > over_s and (status >= 300 or us > normal_us)
     ]
-    return max(0.0, max(late, default=over_s) - over_s)
+    after = [one for one in sent if one[0] >= 0]
+    last_s = max((at_s for at_s, _ in after), default=0.0)
+    for step in range(int(last_s / _STEP_S) + 1):
+        began = step * _STEP_S
+        second = [is_normal for at_s, is_normal in after if began <= at_s < began + 1.0]
+        if second and sum(second) >= _NEARLY_ALL * len(second):
+            return began
+    return last_s
 
 
 class _Run:
