@@ -103,7 +103,8 @@ def recovery_s(timeline: Sequence[tuple[float, int, int]], began_s: float, over_
     """Seconds after `over_s` (Unix) until answers are as they were before `began_s`.
 
     They are when of those that were sent within a second nearly all were answered with success and
-    in normal time; where that never happened, as long as was looked. Raises `LoadFailed` without any before.
+    in normal time; where that never happened, as long as was looked. Raises `LoadFailed` without
+    any before.
     """
     before = sorted(us for at_s, us, status in timeline if at_s < began_s and status < 300)
     if not before:
