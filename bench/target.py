@@ -105,6 +105,18 @@ class _Server:
         others = sum(_private_mb(pid) for pid in pids if pid != worker)
         return _status_mb(worker, field) + others
 
+    def group_mb(self) -> float:
+        """Memory (10^6 bytes) of all processes of the group; what they share counts once (Pss)."""
+        assert self._process is not None, "it runs"
+        group = self._process.pid
+        return sum(_pss_mb(pid) for pid in _pids() if _group_of(pid) == group)
+
+    def open_files(self) -> int:
+        """How many files and sockets the processes of the group have open."""
+        assert self._process is not None, "it runs"
+        group = self._process.pid
+        return sum(_open_files(pid) for pid in _pids() if _group_of(pid) == group)
+
     def get(self, path: str) -> tuple[int, bytes]:
         """Status and body of a GET. Raises OSError or `http.client.HTTPException`."""
         connection = http.client.HTTPConnection(ADDRESS, self.port, timeout=5)
@@ -291,12 +303,27 @@ def _status_mb(pid: int, field: str) -> float:
 
 def _private_mb(pid: int) -> float:
     """What a process shares with no other, 0 when it is gone."""
+    return _rollup_mb(pid, "Private_")
+
+
+def _pss_mb(pid: int) -> float:
+    """Proportional set size, 0 when the process is gone."""
+    return _rollup_mb(pid, "Pss:")
+
+
+def _rollup_mb(pid: int, start: str) -> float:
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except OSError:
         return 0.0
-    private = [line for line in lines if line.startswith("Private_")]
-    return sum(int(line.split()[1]) for line in private) * 1024 / 1e6
+    return sum(int(line.split()[1]) for line in lines if line.startswith(start)) * 1024 / 1e6
+
+
+def _open_files(pid: int) -> int:
+    try:
+        return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+    except OSError:
+        return 0
 
 
 def _cpu_s(pid: int) -> float:

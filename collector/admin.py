@@ -13,7 +13,7 @@ import msgspec
 
 from collector.adapters.contract import Header, Response
 from collector.admin_gate import Asker, By, Denial, Gate, Grant, is_foreign, is_own_form
-from collector.http import Body, BodyReader
+from collector.http import Body, BodyReader, body_length
 from collector.refusal import Refusal
 
 PREFIXES: Final = ("/admin", "/dashboard")
@@ -208,7 +208,7 @@ class Admin:
         if sent != "application/x-www-form-urlencoded":
             await self._bodies.discard(body, headers)
             return plain(415, "send a form\n")
-        found = await self._bodies.read(body, headers, _FORM_BYTES_MAX)
+        found = await self._bodies.read(body, headers, _FORM_BYTES_MAX, body_length(headers))
         if isinstance(found, Refusal):
             return plain(found.kind.status, f"{found.message}\n")
         form = _members(found.decode("utf-8", "replace"))

@@ -40,6 +40,19 @@ FraudRule = Literal[
 ]
 
 
+ShedName = Literal[
+    "browser",
+    "server",
+    "croct_track",
+    "scanova_collect",
+    "scanova_collect_batch",
+    "scanova_ct",
+    "scanova_server_events",
+    "scanova_server_events_batch",
+    "zenovay_events",
+]
+
+
 class Server(msgspec.Struct, frozen=True, kw_only=True):
     """Where to listen and whom to believe."""
 
@@ -57,6 +70,8 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     body_bytes_max: Capacity = 4_194_304
     # A phone on a bad line sends 4 MB within this; a slow-body attacker is cut off.
     body_timeout_ms: Annotated[int, Meta(ge=10, le=600_000)] = 15_000
+    # About 10 KB of memory each; the limit of open files may allow fewer.
+    connections_max: Capacity = 16_384
     # How long a stop waits for requests in flight before it answers the rest with 503.
     stop_timeout_ms: Annotated[int, Meta(ge=0, le=600_000)] = 5_000
     # Empty: dashboard and admin API answer on loopback only.
@@ -111,6 +126,23 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     admin_failed_auth_per_minute: Allowance = 10
     # Buckets kept at a time and limit, about 150 bytes each; only full buckets are forgotten.
     addresses_max: Capacity = 100_000
+
+
+class Overload(msgspec.Struct, frozen=True, kw_only=True):
+    """Who is refused with 503 when more comes than can be answered in time."""
+
+    # How long requests wait on average before others are refused; what one group's sync takes
+    # comes on top. Shorter: quicker answers, but pauses of the machine refuse somebody.
+    delay_target_ms: Annotated[int, Meta(ge=0, le=10_000)] = 80
+    # Endpoints, by name or by who uses them: these are refused first, the others only when they
+    # are too much by themselves. A back end's events are sales; it also retries less patiently.
+    shed_first: tuple[ShedName, ...] = ("browser",)
+    # Refusals for overload leave at a tenth of the pace of acceptances, because clients that come
+    # again at once would take all the time there is; none is held back longer. 0: none is at all.
+    refusal_wait_ms_max: Annotated[int, Meta(ge=0, le=60_000)] = 5_000
+    # Bodies that are being received; beyond it, slow ones are given up. Never below
+    # server.body_bytes_max.
+    reading_bytes_max: Bytes = 67_108_864
 
 
 class Tier(msgspec.Struct, frozen=True, kw_only=True):
@@ -213,6 +245,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     server: Server = Server()
     storage: Storage = Storage()
     limits: Limits = Limits()
+    overload: Overload = Overload()
     time: Time = Time()
     enrich: Enrich = Enrich()
     tiers: dict[str, Tier] = msgspec.field(default_factory=lambda: dict(DEFAULT_TIERS))

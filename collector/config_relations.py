@@ -21,6 +21,7 @@ _LISTED_MAX: Final = 10
 def broken_relations(config: Config, at_fault: AtFault) -> Iterator[Broken]:
     """Every broken relation of `config`, as (key, message)."""
     yield from _queue_holds_a_body(config, at_fault)
+    yield from _room_for_a_body(config, at_fault)
     yield from _repeated("sites", "id", [site.id for site in config.sites])
     yield from _repeated("sites", "tracking_code", [site.tracking_code for site in config.sites])
     yield from _repeated("sites", "croct_app_id", [site.croct_app_id for site in config.sites])
@@ -38,6 +39,16 @@ def _queue_holds_a_body(config: Config, at_fault: AtFault) -> Iterator[Broken]:
     if queue_bytes < body_bytes:
         message = f"must be at least server.body_bytes_max ({body_bytes}), not {queue_bytes}"
         yield "storage.queue_bytes_max", message
+
+
+def _room_for_a_body(config: Config, at_fault: AtFault) -> Iterator[Broken]:
+    """A body that is allowed must fit in where no other is being received."""
+    if at_fault("overload.reading_bytes_max") or at_fault("server.body_bytes_max"):
+        return
+    room_bytes, body_bytes = config.overload.reading_bytes_max, config.server.body_bytes_max
+    if 0 < room_bytes < body_bytes:
+        message = f"must be 0 or at least server.body_bytes_max ({body_bytes}), not {room_bytes}"
+        yield "overload.reading_bytes_max", message
 
 
 def _repeated(section: str, member: str, values: Iterable[str]) -> Iterator[Broken]:

@@ -22,11 +22,13 @@ from collector.adapters.contract import (
 )
 from collector.addresses import AddressReader
 from collector.admin import Admin, failure, guarded
+from collector.admission import Admission
 from collector.headers import Headers
-from collector.http import Body, BodyReader, Disconnected
+from collector.http import Body, BodyReader, Disconnected, body_length
 from collector.ids import uuid4, uuid4_hex
 from collector.logs import WITHOUT_MESSAGE
 from collector.metrics import Metrics
+from collector.pace import Pace
 from collector.pages import INSIDE
 from collector.pipeline import Pipeline
 from collector.refusal import (
@@ -103,6 +105,8 @@ class Edge:
         admin: Admin,
         access: Access,
         pipeline: Pipeline,
+        admission: Admission,
+        pace: Pace,
         bodies: BodyReader,
         body_bytes_max: int,
         addresses: AddressReader,
@@ -115,6 +119,8 @@ class Edge:
         self._admin = admin
         self._access = access
         self._pipeline = pipeline
+        self._admission = admission
+        self._pace = pace
         self._bodies = bodies
         self._body_bytes_max = body_bytes_max
         self._addresses = addresses
@@ -155,6 +161,7 @@ class Edge:
     async def drain(self, timeout_s: float) -> None:
         """Refuse newcomers, wait at most `timeout_s` for the requests in flight."""
         self.is_stopping = True
+        self._pace.end()
         if self._in_flight:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._drained.wait(), timeout_s)
@@ -167,27 +174,39 @@ class Edge:
         request: Request | None = None
         budget: Budget | None = None
         try:
+            length = body_length(headers)
+            if self.is_stopping:
+                return await self._shed(endpoint, _STOPPING, scope, headers, body)
+            passage = self._admission.ask(endpoint, headers, length)
+            if isinstance(passage, Refusal):
+                return await self._shed(endpoint, passage, scope, headers, body)
             address = self._addresses.read(scope.client, headers)
-            refusal = _STOPPING if self.is_stopping else None
-            refusal = refusal or self._access.address_refusal(endpoint, address)
+            refusal = self._access.address_refusal(endpoint, address)
             if refusal is not None and not endpoint.refusals_vary:
                 # Not even made a request of: floods end here.
+                passage.leave(started_s)
                 refused = self._pipeline.refuse_alike(endpoint, refusal)
                 return await self._turn_away(refused, headers, body)
             request = self._request(scope, headers, has_id=endpoint.wants_request_id)
             if refusal is not None:
+                passage.leave(started_s)
                 refused = self._pipeline.refuse(endpoint, request, refusal)
                 return await self._turn_away(refused, headers, body)
             caller = self._pipeline.admit(endpoint, request, address)
             if isinstance(caller, Response):
+                passage.leave(started_s)
                 return await self._turn_away(caller, headers, body)
             budget = caller.budget
             try:
                 bytes_max = endpoint.body_bytes_max or self._body_bytes_max
-                found = await self._bodies.read(body, headers, bytes_max)
+                found = await self._bodies.read(body, headers, bytes_max, length)
+                if not isinstance(found, Refusal):
+                    passage.arrive(len(found))
                 response = await self._pipeline.ingest(endpoint, request, caller, found)
             finally:
-                self._metrics.ack_seconds.observe(self._monotonic_s() - started_s)
+                now_s = self._monotonic_s()
+                passage.leave(now_s)
+                self._metrics.ack_seconds.observe(now_s - started_s)
         except Disconnected:
             # Most often nobody reads this; who sent a broken chunk does.
             assert request is not None, "bodies are read when there is a request"
@@ -197,6 +216,18 @@ class Edge:
             request = request or self._request(scope, headers, has_id=endpoint.wants_request_id)
             response = endpoint.refuse(request, _FAILED, budget)
         return response, response.status
+
+    async def _shed(
+        self, endpoint: Endpoint, refusal: Refusal, scope: Scope, headers: Headers, body: Body
+    ) -> tuple[Response, int]:
+        """Refuse at a pace that leaves the time to others."""
+        if endpoint.refusals_vary:
+            request = self._request(scope, headers, has_id=endpoint.wants_request_id)
+            refused = self._pipeline.refuse(endpoint, request, refusal)
+        else:
+            refused = self._pipeline.refuse_alike(endpoint, refusal)
+        await self._pace.turn(body_length(headers))
+        return await self._turn_away(refused, headers, body)
 
     async def _turn_away(
         self, response: Response, headers: Headers, body: Body

@@ -20,6 +20,7 @@ _ALWAYS: Final = (
     reasons.MALFORMED_BODY,
     reasons.QUEUE_FULL,
     reasons.RATE_LIMITED,
+    reasons.OVERLOADED,
     reasons.SHUTTING_DOWN,
     reasons.STORAGE_UNAVAILABLE,
     reasons.UNSUPPORTED_ENCODING,

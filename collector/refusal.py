@@ -107,6 +107,7 @@ LATE: Final = Kind("late", 204, outcome="dropped", log="none")
 QUARANTINED: Final = Kind("quarantined", 204, outcome="rejected")
 
 # --- the collector's own state
+OVERLOADED: Final = Kind("overloaded", 503, retriable=True, log="none")
 QUEUE_FULL: Final = Kind("queue_full", 503, retriable=True, log="none")
 STORAGE_UNAVAILABLE: Final = Kind("storage_unavailable", 503, retriable=True, log="none")
 SHUTTING_DOWN: Final = Kind("shutting_down", 503, retriable=True, log="none")

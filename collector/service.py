@@ -18,6 +18,7 @@ from collector.access import Access
 from collector.adapters import ENDPOINTS
 from collector.adapters.contract import Endpoint
 from collector.addresses import AddressReader
+from collector.admission import Admission
 from collector.asgi import AsgiApp
 from collector.bookkeeper import BookKeeper
 from collector.config import Config
@@ -32,6 +33,7 @@ from collector.metrics import Metrics
 from collector.normalise import Clock
 from collector.orders import Arguments, OrderDesk, OrderFailed, Tell
 from collector.origin import request_host
+from collector.pace import Pace
 from collector.periodic import Periodic
 from collector.pipeline import Pipeline
 from collector.privacy import AddressHasher
@@ -42,6 +44,7 @@ from collector.rsgi import RsgiApp
 from collector.salt import DailySalt
 from collector.sites import Sites
 from collector.sources import Sources
+from collector.storesettings import store_settings
 from collector.takeover import take_over
 from collector.tally import Counts
 from collector.turns import Turns
@@ -49,8 +52,6 @@ from collector.usage import UsageKeeper
 from storage import (
     Files,
     Locked,
-    Retention,
-    Settings,
     SmallFiles,
     StorageError,
     Store,
@@ -114,7 +115,6 @@ class Service:
         self._loop = asyncio.get_running_loop()
         self._metrics = Metrics()
         self._store = await self._open_store()
-        self._store.observe_commits(self._metrics.observe_commit)
         self._store.on_flushed = self._metrics.flush_seconds.observe
         limiter = Limiter(config.limits, config.tiers, config.sites)
         self._usage = UsageKeeper(
@@ -123,10 +123,15 @@ class Service:
         self._usage.load()
         await self._open_book()
         sites = Sites(config)
+        self._pace = Pace(config.overload.refusal_wait_ms_max, time.monotonic)
+        self._admission = Admission(config.overload, ENDPOINTS, self._pace, time.monotonic)
+        self._store.observe_commits(self._committed)
         self._bodies = BodyReader(
             timeout_ms=config.server.body_timeout_ms,
             monotonic_s=time.monotonic,
             closed=self._closed,
+            reading_bytes_max=config.overload.reading_bytes_max,
+            refuses_inflation=self._admission.refuses_inflation,
         )
         access = Access(sites, limiter, monotonic_us=_monotonic_us)
         await self._open_quarantine(access)
@@ -164,11 +169,12 @@ class Service:
         server = self._config.server
         addresses = AddressReader(server.trusted_proxies, server.proxy_header)
         found = gauges.gauges(self._store, self._quarantine, self._books)
+        found |= self._admission.gauges() | self._bodies.gauges() | self._sources.gauges(_now_us)
         inside = Inside(
             self._config,
             self._files,
             metrics=self._metrics,
-            gauges={**found, **self._sources.gauges(_now_us)},
+            gauges=found,
             trouble=self._trouble,
             bodies=self._bodies,
             addresses=addresses,
@@ -180,6 +186,8 @@ class Service:
             admin=inside.admin,
             access=access,
             pipeline=pipeline,
+            admission=self._admission,
+            pace=self._pace,
             bodies=self._bodies,
             body_bytes_max=server.body_bytes_max,
             addresses=addresses,
@@ -219,22 +227,7 @@ class Service:
         )
 
     async def _open_store(self) -> Store:
-        storage = self._config.storage
-        settings = Settings(
-            directory=storage.directory,
-            durability=storage.durability,
-            publish_interval_ms=storage.publish_interval_ms,
-            segment_bytes_max=storage.segment_bytes_max,
-            queue_bytes_max=storage.queue_bytes_max,
-            disk_free_bytes_min=storage.disk_free_bytes_min,
-            keys_max=storage.keys_max,
-            join_parts_min=storage.join_parts_min,
-            tends_parts=self._serves,
-            retention=Retention(
-                storage.retention_days,
-                {s.id: s.retention_days for s in self._config.sites if s.retention_days >= 0},
-            ),
-        )
+        settings = store_settings(self._config, tends_parts=self._serves)
         deadline_s = time.monotonic() + _WORKER_LOCK_WAIT_S
         while True:
             try:
@@ -325,11 +318,16 @@ class Service:
         _log.critical("ending this worker: %s", error)
         self._loop.call_later(_EXIT_DELAY_S, os._exit, END_CODE)
 
+    def _committed(self, seconds: float, rows: int) -> None:
+        self._metrics.observe_commit(seconds, rows)
+        self._admission.observe_commit(seconds)
+
     def _tick(self) -> None:
         # First of all, so that one that fails is not the last.
         self._ticker = self._loop.call_later(_TICK_S, self._tick)
         now_s = time.monotonic()
         self._store.tick(_now_us())
+        self._admission.tick()
         if now_s - self._last_sweep_s >= _SWEEP_S:
             self._last_sweep_s = now_s
             self._bodies.sweep()

@@ -23,7 +23,7 @@ from granian.log import LogLevels
 from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]  # imported there
 from granian.server.common import AbstractServer
 
-from collector import config_file, logs, preflight
+from collector import config_file, filelimit, logs, preflight
 from collector.asgi import AsgiApp
 from collector.config import Config, Server
 from collector.rsgi import RsgiApp
@@ -34,6 +34,8 @@ _log: Final = logging.getLogger("collector")
 
 # How long the event loop may wait until a thread lets go of the interpreter's lock; usual: 5 ms.
 _SWITCH_S: Final = 0.001
+# Connections that nobody has taken yet; the kernel has a limit of its own (net.core.somaxconn).
+_BACKLOG: Final = 4_096
 _PR_SET_PDEATHSIG: Final = 1
 
 
@@ -64,6 +66,8 @@ def make_server(settings: Server) -> AbstractServer[Any]:
         port=settings.port,
         interface=Interfaces(settings.interface),
         http=HTTPModes.http1,
+        backlog=_BACKLOG,
+        backpressure=_connections(settings),
         http1_settings=HTTP1Settings(header_read_timeout=settings.body_timeout_ms),
         websockets=False,
         # Its own remarks on starting and stopping are of interest to those who look for trouble.
@@ -71,6 +75,21 @@ def make_server(settings: Server) -> AbstractServer[Any]:
         log_dictconfig=logs.dictionary(settings.log_level),
         respawn_failed_workers=True,
     )
+
+
+def _connections(settings: Server) -> int:
+    """How many there may be at a time; the others wait in the kernel, and then at home."""
+    files = filelimit.raise_to_most()
+    found = filelimit.connections(files, settings.connections_max)
+    if found < settings.connections_max:
+        _log.warning(
+            "at most %d connections at a time, not the %d of server.connections_max: this process "
+            "may open %d files (ulimit -n, LimitNOFILE)",
+            found,
+            settings.connections_max,
+            files,
+        )
+    return found
 
 
 class _Current:

@@ -54,6 +54,7 @@ _PROBLEMS: Final = {
     "auth_throttled": ("rate-limit-exceeded", "Rate limit exceeded"),
     "body_too_large": ("payload-too-large", "Payload too large"),
     "body_too_slow": ("request-timeout", "Request timeout"),
+    "overloaded": ("service-unavailable", "Service unavailable"),
     "queue_full": ("service-unavailable", "Service unavailable"),
     "storage_unavailable": ("service-unavailable", "Service unavailable"),
     "shutting_down": ("service-unavailable", "Service unavailable"),

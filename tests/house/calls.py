@@ -163,6 +163,7 @@ BUILT_IN_SERVICE: Final = frozenset(
     {
         "collector.access.Access",
         "collector.addresses.AddressReader",
+        "collector.admission.Admission",
         "collector.asgi.AsgiApp",
         "collector.edge.Edge",
         "collector.facts.Facts",
@@ -173,6 +174,7 @@ BUILT_IN_SERVICE: Final = frozenset(
         "collector.marks.Marker",
         "collector.metrics.Metrics",
         "collector.normalise.Clock",
+        "collector.pace.Pace",
         "collector.periodic.Periodic",
         "collector.orders.OrderDesk",
         "collector.pipeline.Pipeline",

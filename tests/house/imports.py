@@ -122,6 +122,7 @@ ONLY_IN: Final[Mapping[str, tuple[frozenset[str], str]]] = {
                 "collector/edge.py",
                 "collector/http.py",
                 "collector/orders.py",
+                "collector/pace.py",  # refusals wait for their turn
                 "collector/periodic.py",
                 "collector/quarantine.py",  # who waits for a refused event to be on disk
                 "collector/replay.py",

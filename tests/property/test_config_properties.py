@@ -131,6 +131,8 @@ def test_any_document_loads_or_is_told(document):
     if isinstance(config, Config):
         assert config.storage.directory.is_absolute()
         assert config.storage.queue_bytes_max >= config.server.body_bytes_max
+        room = config.overload.reading_bytes_max
+        assert room == 0 or room >= config.server.body_bytes_max
         assert len({site.id for site in config.sites}) == len(config.sites)
         assert all(key.tier in config.tiers for key in config.keys)
 

@@ -14,11 +14,22 @@ def test_a_queue_must_hold_a_body():
     )
 
 
+def test_what_is_received_must_hold_a_body():
+    """As the queue; without the limit there is nothing to hold."""
+    line = fault("[server]\nbody_bytes_max = 11\n[overload]\nreading_bytes_max = 10\n")
+    assert "overload.reading_bytes_max: must be 0 or at least server.body_bytes_max (11)" in line
+    read("[server]\nbody_bytes_max = 11\n[overload]\nreading_bytes_max = 0\n")
+    read("[server]\nbody_bytes_max = 11\n[overload]\nreading_bytes_max = 11\n")
+
+
 def test_a_relation_with_a_value_at_fault_is_not_judged():
     """One mistake is told once; its default is not compared with anything."""
-    line = fault("[server]\nbody_bytes_max = 99999999999\n[storage]\nqueue_bytes_max = 'x'\n")
+    body = "[overload]\nreading_bytes_max = 0\n[server]\nbody_bytes_max = 99999999999\n"
+    line = fault(f"{body}[storage]\nqueue_bytes_max = 'x'\n")
     assert "queue_bytes_max: must be a whole number" in line
-    fault("[server]\nbody_bytes_max = 99999999999\n[storage]\nqueue_bytes_max = 0\n")
+    fault(f"{body}[storage]\nqueue_bytes_max = 0\n")
+    fault("[server]\nbody_bytes_max = 11\n[overload]\nreading_bytes_max = -1\n")
+    fault("[server]\nbody_bytes_max = 'x'\n[overload]\nreading_bytes_max = 10\n")
     fault("tiers = 1\n" + SITE + KEY + 'tier = "gold"\n')
     fault("tiers = {gold = 1}\n" + SITE + KEY + 'tier = "gold"\n')
     fault(SITE.replace('"shop"', '""') + KEY)

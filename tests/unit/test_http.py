@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.http import BodyReader, Cors, Disconnected, inflate
+from collector.http import BodyReader, Cors, Disconnected, body_length, inflate
 from collector.refusal import (
     BODY_TOO_LARGE,
     BODY_TOO_SLOW,
     MALFORMED_BODY,
+    OVERLOADED,
     UNSUPPORTED_ENCODING,
     Refusal,
 )
@@ -54,7 +55,7 @@ class World:
         self, body: Exchange, headers: dict[str, str], bytes_max: int = 100
     ) -> bytes | Refusal:
         """Read it."""
-        return await self.bodies.read(body, headers, bytes_max)
+        return await self.bodies.read(body, headers, bytes_max, body_length(headers))
 
 
 def _run(play: Callable[[World], Awaitable[None]]) -> None:
@@ -269,3 +270,99 @@ def test_what_is_kept_of_origins_is_bounded() -> None:
         cors.fields({"origin": f"http://{number}.example.com" + "x" * 1_000})
         assert len(cors._kept) <= 64
     assert max(map(len, cors._kept)) <= 128
+
+
+# --- room for all bodies together
+
+
+class Crowd(World):
+    """A reader with room for 1,000 bytes at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inflates = True
+        self.bodies = BodyReader(
+            timeout_ms=10_000,
+            monotonic_s=lambda: self.now_s,
+            closed=Closed,
+            reading_bytes_max=1_000,
+            refuses_inflation=lambda: None if self.inflates else REFUSED,
+        )
+
+    def begin(self, size: int, *, chunked: bool = False) -> "asyncio.Task[bytes | Refusal]":
+        """Begin to read a body that never ends."""
+        headers = CHUNKED if chunked else {"content-length": str(size)}
+        return asyncio.ensure_future(self.read(Stuck(b"x" * size), headers, 2_000))
+
+
+REFUSED = Refusal(OVERLOADED, "no")
+
+
+def _run_crowd(play: Callable[[Crowd], Awaitable[None]]) -> None:
+    async def main() -> None:
+        await play(Crowd())
+
+    asyncio.run(asyncio.wait_for(main(), 10))
+
+
+@pytest.mark.parametrize("is_chunked", [False, True])
+def test_a_newcomer_is_refused_where_there_is_no_room(is_chunked: bool) -> None:
+    """503 while all others are quick; their bytes are given back when they are read."""
+
+    async def play(world: Crowd) -> None:
+        held = [world.begin(400), world.begin(500)]
+        await asyncio.sleep(0.01)
+        assert world.bodies.reading_bytes == 900
+        body = Exchange([b"y" * 200, b""])
+        headers = CHUNKED if is_chunked else {"content-length": "200"}
+        found = await world.read(body, headers, 2_000)
+        assert isinstance(found, Refusal)
+        assert found.kind is OVERLOADED
+        assert found.retry_after_s > 0
+        assert body.pieces in ([], [b""])
+        small = Exchange([b"y" * 100, b""])
+        assert await world.read(small, {"content-length": "100"}, 2_000) == b"y" * 100
+        for task in held:
+            task.cancel()
+        await asyncio.gather(*held, return_exceptions=True)
+        assert world.bodies.reading_bytes == 0
+
+    _run_crowd(play)
+
+
+@pytest.mark.parametrize("is_chunked", [False, True])
+def test_the_largest_slow_body_makes_room(is_chunked: bool) -> None:
+    """Who has been sending for a second gives way, and no more of them than needed."""
+
+    async def play(world: Crowd) -> None:
+        slow = [world.begin(size, chunked=is_chunked) for size in (200, 500, 290)]
+        await asyncio.sleep(0.01)
+        world.now_s += 2.0
+        quick = world.begin(400)
+        await asyncio.sleep(0.01)
+        assert [task.done() for task in slow] == [False, True, False]
+        assert _kind(slow[1].result()) is BODY_TOO_SLOW
+        assert not quick.done()
+        assert world.bodies.reading_bytes == 890
+        for task in (quick, slow[0], slow[2]):
+            task.cancel()
+        await asyncio.gather(quick, *slow, return_exceptions=True)
+        assert world.bodies.reading_bytes == 0
+
+    _run_crowd(play)
+
+
+def test_a_body_is_not_inflated_where_that_is_refused() -> None:
+    """Nothing is made larger when there is too much work; what is not compressed is read."""
+
+    async def play(world: Crowd) -> None:
+        world.inflates = False
+        packed = gzipped(b"z" * 500)
+        headers = {"content-length": str(len(packed)), "content-encoding": "gzip"}
+        assert await world.read(Exchange([packed, b""]), headers, 2_000) is REFUSED
+        plain = {"content-length": "3"}
+        assert await world.read(Exchange([b"abc", b""]), plain, 2_000) == b"abc"
+        world.inflates = True
+        assert await world.read(Exchange([packed, b""]), headers, 2_000) == b"z" * 500
+
+    _run_crowd(play)
