@@ -52,11 +52,11 @@ def toml_block(
         "scope": scope,
         "tier": tier,
     }
-    lines = [f"{member} = {_quoted(value)}\n" for member, value in members.items() if value]
+    lines = [f"{member} = {quoted(value)}\n" for member, value in members.items() if value]
     return "[[keys]]\n" + "".join(lines)
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """`text` as a TOML basic string: as in JSON, except that DEL is escaped too."""
     storable = text.encode("utf-8", "replace")
     return _encoder.encode(storable.decode()).decode().replace("\x7f", "\\u007f")

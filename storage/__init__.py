@@ -11,6 +11,7 @@ from storage import (
     inspect,
     layout,
     recovery,
+    rollcall,
     tail,
     views,
 )
@@ -87,6 +88,7 @@ __all__ = [
     "read_scans",
     "recovery",
     "removed_rows",
+    "rollcall",
     "tail",
     "views",
 ]

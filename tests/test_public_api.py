@@ -24,6 +24,7 @@ SURFACE = {
         "inspect",
         "layout",
         "recovery",
+        "rollcall",
         "tail",
         "views",
     },
