@@ -127,12 +127,13 @@ class RollCall:
         return str(path), status.st_ino, status.st_size, status.st_mtime_ns
 
     def _part(self, path: Path) -> _Read:
+        """Read every value of a part, so that damage anywhere in it is met."""
         try:
             columns = self._connection.execute(
                 "SELECT coalesce(CASE WHEN starts_with(visitor_id, $tag) THEN "  # noqa: S608
                 f"try_cast('0x' || right(visitor_id, {DIGITS}) AS UINTEGER) END, {STRANGE})"
-                "::UINTEGER AS number, is_duplicate <> 0 AS is_marked FROM read_parquet("
-                f"{parquet.listed([path])}, hive_partitioning = false)",
+                "::UINTEGER AS number, is_duplicate <> 0 AS is_marked, hash(part) AS every_value "
+                f"FROM read_parquet({parquet.listed([path])}, hive_partitioning = false) AS part",
                 {"tag": self._tag},
             ).fetchnumpy()
         except duckdb.Error as error:

@@ -16,7 +16,7 @@ from typing import Final, Self
 from collector.prove.place import Place
 from storage import Files
 
-READY_S: Final = 60.0
+READY_S: Final = 120.0
 STOP_S: Final = 30.0
 _POLL_S: Final = 0.005
 _ASK_S: Final = 2.0
@@ -43,6 +43,8 @@ class Collector:
         self._client: subprocess.Popen[bytes] | None = None
         self._log = -1
         self._began_s = 0.0
+        # Whether a worker of the main process that runs was killed.
+        self.has_lost_worker = False
         # Bytes that processes which are gone had written.
         self.bytes_written = 0
 
@@ -64,6 +66,7 @@ class Collector:
         self._files.remove(log)
         self._log = self._files.create(log)
         self._began_s = time.monotonic()
+        self.has_lost_worker = False
         self._main = self._run("serve")
 
     def compact(self) -> None:
@@ -134,6 +137,7 @@ class Collector:
         """SIGKILL to all of the group but the main process, which is to start a worker anew."""
         self._count_written()
         self._began_s = time.monotonic()
+        self.has_lost_worker = True
         for pid in self.workers():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

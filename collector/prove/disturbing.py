@@ -18,7 +18,7 @@ _AIM_POLL_S: Final = 0.0005
 _FAIL_S: Final = 3.0
 _GONE_S: Final = 10.0
 # A collector whose disk works again says so after a probe, which is due every second.
-_RECOVER_S: Final = 15.0
+_RECOVER_S: Final = 30.0
 _POLL_S: Final = 0.01
 # Of a log file of this size the next write is cut short: somewhere in the first groups.
 _CUT_BYTES: Final = (1_000, 60_000)
@@ -39,6 +39,8 @@ def kill_while_starting(trial: Trial, load_s: float) -> None:
     for _ in range(trial.chance.randint(1, 3)):
         trial.collector.start()
         time.sleep(trial.chance.uniform(0.3, 1.2) * usual_s)
+        if trial.chance.random() < 0.3:
+            _kill_main(trial)
         trial.collector.kill()
 
 
@@ -70,6 +72,10 @@ def kill_while_stopping(trial: Trial, load_s: float) -> None:
 def kill_worker(trial: Trial, load_s: float) -> None:
     """Kill its worker; the main process starts another."""
     _wait(trial, load_s)
+    if trial.collector.has_lost_worker:
+        # A second time within seconds, and the main process gives up, as it is to.
+        trial.collector.kill()
+        return
     trial.collector.kill_workers()
     _await(lambda: not trial.collector.is_ready(), _AIM_S, _POLL_S)
 
@@ -77,10 +83,14 @@ def kill_worker(trial: Trial, load_s: float) -> None:
 def kill_main(trial: Trial, load_s: float) -> None:
     """Kill its main process; the worker must end with it."""
     _wait(trial, load_s)
+    _kill_main(trial)
+    trial.collector.kill()
+
+
+def _kill_main(trial: Trial) -> None:
     trial.collector.kill_main()
     if not _await(lambda: not trial.collector.workers(), _GONE_S, _POLL_S):
         trial.report.fault("a worker outlived its main process")
-    trial.collector.kill()
 
 
 def stop(trial: Trial, load_s: float) -> None:

@@ -90,17 +90,18 @@ class Load:
                 thread.start()
 
     def stop(self) -> Sent:
-        """Stop after the requests under way; what came of all."""
+        """Stop after the requests under way; what came of all since `start`."""
         self._stop.set()
         for thread in self._threads:
             thread.join()
         self._threads = []
+        every, self._sent = self._sent, []
         return Sent(
-            unanswered=[one for sent in self._sent for one in sent.unanswered],
-            answered=[one for sent in self._sent for one in sent.answered],
-            surprises=[one for sent in self._sent for one in sent.surprises],
-            refused_later=sum(sent.refused_later for sent in self._sent),
-            bytes=sum(sent.bytes for sent in self._sent),
+            unanswered=[one for sent in every for one in sent.unanswered],
+            answered=[one for sent in every for one in sent.answered],
+            surprises=[one for sent in every for one in sent.surprises],
+            refused_later=sum(sent.refused_later for sent in every),
+            bytes=sum(sent.bytes for sent in every),
         )
 
     @property

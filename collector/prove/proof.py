@@ -20,7 +20,7 @@ from storage import Files, StorageError
 FULL_DISK: Final = "full disk"
 _FULL_DISK_SHARE: Final = 2
 # All files are read again, and an audit is made, so often, and at the end.
-_ANEW_ROUNDS: Final = 25
+_ANEW_ROUNDS: Final = 50
 
 Tell = Callable[[int, Report], object]
 
