@@ -150,8 +150,10 @@ class Proof:
                 finally:
                     add(self.report, trial.account)
                     self._bytes_written += trial.collector.bytes_written
-                    if not (trial.is_sound and self.report.is_passed):
+                    if not self.report.is_passed:
                         trial.name_wrong()
+                        trial.end_load()
+                        trial.collector.kill()
                         disk.keep()
         if self.report.is_passed:
             self._files.remove_folder(folder)
