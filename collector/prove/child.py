@@ -17,7 +17,7 @@ from collector.prove.place import Place
 from storage import Files
 
 READY_S: Final = 120.0
-STOP_S: Final = 30.0
+STOP_S: Final = 90.0
 _POLL_S: Final = 0.005
 _ASK_S: Final = 2.0
 _LOG_CHARS: Final = 4_000

@@ -16,9 +16,9 @@ _LOAD_MIN_S: Final = 0.05
 _AIM_S: Final = 2.0
 _AIM_POLL_S: Final = 0.0005
 _FAIL_S: Final = 3.0
-_GONE_S: Final = 10.0
+_GONE_S: Final = 30.0
 # A collector whose disk works again says so after a probe, which is due every second.
-_RECOVER_S: Final = 30.0
+_RECOVER_S: Final = 60.0
 _POLL_S: Final = 0.01
 # Of a log file of this size the next write is cut short: somewhere in the first groups.
 _CUT_BYTES: Final = (1_000, 60_000)
@@ -109,9 +109,8 @@ def fail_writes(trial: Trial, load_s: float) -> None:
     The limit on the size of files is that of its worker only.
     """
     _wait(trial, load_s)
-    refused = trial.load.refused_later
     trial.collector.limit_files(trial.chance.randint(*_CUT_BYTES))
-    _await(lambda: trial.load.refused_later > refused, _FAIL_S, _POLL_S)
+    await_refusal(trial, _FAIL_S)
     rest(trial, 0.5)
     if trial.chance.random() < 0.25:
         trial.collector.kill()
@@ -138,10 +137,10 @@ def rest(trial: Trial, most_s: float) -> None:
     time.sleep(trial.chance.uniform(0, most_s))
 
 
-def await_refusal(trial: Trial) -> bool:
+def await_refusal(trial: Trial, timeout_s: float) -> bool:
     """Wait until events are answered "later"; whether they are."""
     refused = trial.load.refused_later
-    return _await(lambda: trial.load.refused_later > refused, _RECOVER_S, _POLL_S)
+    return _await(lambda: trial.load.refused_later > refused, timeout_s, _POLL_S)
 
 
 # By name, with how often it is done, of 100 rounds.

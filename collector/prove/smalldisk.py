@@ -15,7 +15,7 @@ from storage import Files
 
 _SIZE_BYTES: Final = 48 * 1024 * 1024
 _PIECE: Final = bytes(256 * 1024)
-_BALLAST: Final = "ballast"
+_BALLAST: Final = "ballast-"
 _MOUNTED: Final = b"mounted\n"
 # Stays until this process ends, or closes its end of the pipe.
 _HOLD: Final = f'mount -t tmpfs -o size={_SIZE_BYTES} proof "$1" && echo mounted && exec cat'
@@ -36,6 +36,7 @@ class SmallDisk:
         self.free_bytes_min = 0
         self.kind = ""
         self._files = files
+        self._ballast: list[Path] = []
         self._holder: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -76,8 +77,12 @@ class SmallDisk:
                 self._files.copy(path, target / path.name)
 
     def fill(self, room_bytes: int) -> None:
-        """Take all space but `room_bytes`, above what the collector wants to be left."""
-        path = self.outside / _BALLAST
+        """Take all space but `room_bytes`, above what the collector wants to be left.
+
+        May be called again: rows that were turned into files have made room.
+        """
+        path = self.outside / f"{_BALLAST}{len(self._ballast)}"
+        self._ballast.append(path)
         size = 0
         descriptor = self._files.create(path)
         try:
@@ -92,7 +97,8 @@ class SmallDisk:
 
     def empty(self) -> None:
         """Give the space back."""
-        self._files.remove(self.outside / _BALLAST)
+        while self._ballast:
+            self._files.remove(self._ballast.pop())
 
     def _maybe_mounted(self) -> "subprocess.Popen[bytes] | None":
         """The process that holds the mount, None where there can be none."""
