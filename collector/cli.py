@@ -4,7 +4,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import click
 
@@ -12,6 +12,7 @@ from collector import cli_lake, config_file, keys, render
 from collector import demo as demonstration
 from collector.cli_audit import audit, show_receipt
 from collector.cli_export import export
+from collector.cli_prove import prove
 from collector.cli_quarantine import quarantine
 from collector.cli_shared import (
     EXIT_FAULTY,
@@ -26,6 +27,9 @@ from collector.config import Config
 from storage import Files, Lake, StorageError, inspect, layout, read_scans, recovery, views
 from storage import tail as log_tail
 
+# Commands with connections of their own.
+_SPEAKING: Final = frozenset({"serve", "demo", "prove"})
+
 
 @click.group(
     cls=Commands,
@@ -39,8 +43,10 @@ def main(context: click.Context) -> None:
     Start with `collector serve`, send some traffic with `collector demo`, look at it with
     `collector query "SELECT protocol, event_type, count(*) FROM events GROUP BY ALL"`.
     """
-    # A reader that closes the pipe early (`| head`) ends the command quietly.
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    # A reader that closes the pipe early (`| head`) ends the command quietly. One that speaks to a
+    # collector must be told instead: a connection that breaks raises the same signal.
+    is_speaking = context.invoked_subcommand in _SPEAKING
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN if is_speaking else signal.SIG_DFL)
     # The server knows what to do about signals itself.
     if context.invoked_subcommand != "serve":
         clear_up_when_ended()
@@ -50,7 +56,6 @@ def main(context: click.Context) -> None:
 @config_option
 def serve(path: Path | None) -> None:
     """Run the collector until it is stopped (Ctrl-C or SIGTERM)."""
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     config = load(path)
     from collector import supervisor  # noqa: PLC0415  only this command needs the server
 
@@ -272,7 +277,7 @@ def _own_url(config: Config) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{config.server.port}"
 
 
-for command in (audit, quarantine, show_receipt):
+for command in (audit, prove, quarantine, show_receipt):
     main.add_command(command)
 for command in (export, cli_lake.compact, cli_lake.retention, cli_lake.erase):
     main.add_command(command)

@@ -70,3 +70,8 @@ def uuid4() -> str:
     """A random UUID with dashes."""
     text = uuid4_hex()
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def random_seed() -> int:
+    """A number for a generator of one's own: below 2^63."""
+    return getrandbits(63)

@@ -62,16 +62,16 @@ def toml_block(
         "scope": scope,
         "tier": tier,
     }
-    lines = [f"{member} = {_quoted(value)}\n" for member, value in members.items() if value]
+    lines = [f"{member} = {quoted(value)}\n" for member, value in members.items() if value]
     return "[[keys]]\n" + "".join(lines)
 
 
 def admin_toml_line(token: str) -> str:
     """The setting that lets whoever shows `token` see the admin pages, with its section."""
-    return f"[server]\nadmin_token_sha256 = {_quoted(digest(token))}\n"
+    return f"[server]\nadmin_token_sha256 = {quoted(digest(token))}\n"
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """`text` as a TOML basic string: as in JSON, except that DEL is escaped too."""
     storable = text.encode("utf-8", "replace")
     return _encoder.encode(storable.decode()).decode().replace("\x7f", "\\u007f")

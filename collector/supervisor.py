@@ -50,7 +50,7 @@ def serve(config: Config) -> int:
     current = _Current(config)
     server = make_server(config.server)
     server.on_reload(current.read_again)
-    loader: Callable[..., Any] = partial(_load_app, current, has_failed)
+    loader: Callable[..., Any] = partial(_load_app, current, has_failed, os.getpid())
     try:
         server.serve(target_loader=loader, wrap_loader=False)
     except SystemExit as end:
@@ -116,10 +116,10 @@ class _Current:
         self.config = msgspec.structs.replace(found, server=server)
 
 
-def _load_app(current: _Current, has_failed: "Synchronized[int]") -> RsgiApp | AsgiApp:
-    """Runs in the worker, before its event loop."""
+def _load_app(current: _Current, has_failed: "Synchronized[int]", parent: int) -> RsgiApp | AsgiApp:
+    """Runs in the worker, before its event loop; `parent`: the process id of the supervisor."""
     sys.setswitchinterval(_SWITCH_S)
-    _end_with_parent()
+    _end_with_parent(parent)
     return make_app(current.config, partial(_give_up, has_failed), ProtocolClosed)
 
 
@@ -131,12 +131,12 @@ def _give_up(has_failed: "Synchronized[int]", error: Exception) -> None:
     os.kill(os.getppid(), signal.SIGTERM)
 
 
-def _end_with_parent() -> None:
+def _end_with_parent(parent: int) -> None:
     """Have the kernel kill this process when the supervisor dies, however it dies.
 
-    An orphan would go on holding the port and the data directory.
+    An orphan would go on holding the port and the data directory. The supervisor may have died
+    while this process was being started, so that asking for the parent here may come too late.
     """
-    parent = os.getppid()
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:

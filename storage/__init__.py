@@ -12,6 +12,7 @@ from storage import (
     latest,
     layout,
     recovery,
+    rollcall,
     tail,
     views,
 )
@@ -92,6 +93,7 @@ __all__ = [
     "read_scans",
     "recovery",
     "removed_rows",
+    "rollcall",
     "tail",
     "views",
 ]

@@ -25,6 +25,7 @@ SURFACE = {
         "latest",
         "layout",
         "recovery",
+        "rollcall",
         "tail",
         "views",
     },

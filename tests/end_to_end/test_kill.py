@@ -114,3 +114,25 @@ def test_worker_that_dies_is_started_again(tmp_path: Path) -> None:
         assert set(collector.pids) != before
         again = collector.request("POST", path, body=json.dumps(body), headers=headers)
         assert json.loads(again.body)["dedupedCount"] == len(ids)
+
+
+_ORPHAN = """
+import os, sys, time
+from collector import supervisor
+parent = os.getpid()
+if os.fork() == 0:
+    while os.getppid() == parent:
+        time.sleep(0.01)
+    supervisor._end_with_parent(parent)
+    print("an orphan serves", flush=True)
+os._exit(0)
+"""
+
+
+def test_worker_whose_supervisor_died_at_once_ends() -> None:
+    """A worker that is being started while its supervisor is killed does not serve alone."""
+    result = subprocess.run(
+        [sys.executable, "-c", _ORPHAN], capture_output=True, text=True, timeout=60, check=True
+    )
+    # Its output ends when the worker has ended, too.
+    assert (result.stdout, result.stderr) == ("", "")

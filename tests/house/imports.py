@@ -54,6 +54,7 @@ ONLY_IN: Final[Mapping[str, tuple[frozenset[str], str]]] = {
                 "storage/find.py",
                 "storage/deadline.py",  # to interrupt what takes too long
                 "storage/latest.py",
+                "storage/rollcall.py",
             }
         ),
         "DuckDB stays behind a few doors, so that its versions can be changed",
@@ -80,6 +81,9 @@ ONLY_IN: Final[Mapping[str, tuple[frozenset[str], str]]] = {
                     for name in ("filter", "index", "merge", "recovery", "run", "tasks")
                 ),
                 "storage/segment.py",  # to look for all lines at once
+                "storage/rollcall.py",  # numbers of millions of rows
+                "collector/prove/ledger.py",  # what is known of millions of events
+                "collector/prove/comparing.py",
             }
         ),
         "arrays are how keys are sorted and filtered; a request is not an array",
@@ -91,6 +95,12 @@ ONLY_IN: Final[Mapping[str, tuple[frozenset[str], str]]] = {
                 "collector/logs.py",  # to write log times in UTC
                 "collector/preflight.py",  # to wait for a lock, before there is a worker
                 "collector/demo.py",  # a client, not the collector
+                # the same, and it measures how long a collector takes to start
+                "collector/cli_prove.py",
+                *(
+                    f"collector/prove/{name}.py"
+                    for name in ("child", "disturbing", "load", "trial")
+                ),
             }
         ),
         "time is passed in, so that tests can set it",
@@ -102,6 +112,8 @@ ONLY_IN: Final[Mapping[str, tuple[frozenset[str], str]]] = {
                 "collector/cli.py",
                 "collector/cli_audit.py",
                 "collector/cli_lake.py",  # to be told of Ctrl-C
+                "collector/prove/ledger.py",  # a lock only
+                "collector/prove/load.py",  # clients of another process, and it stops them
                 "storage/aside.py",
                 "storage/datefolders.py",  # a lock only
                 "storage/deadline.py",  # a timer, which ends with the look-up
@@ -151,8 +163,15 @@ ONLY_IN: Final[Mapping[str, tuple[frozenset[str], str]]] = {
         "chance is drawn where something secret or unique is made",
     ),
     "random": (
-        frozenset({"collector/ids.py", "collector/demo.py", "collector/demo_visitors.py"}),
-        "ids come from collector/ids.py; only the demonstration plays dice",
+        frozenset(
+            {
+                "collector/ids.py",
+                "collector/demo.py",
+                "collector/demo_visitors.py",
+                *(f"collector/prove/{name}.py" for name in ("load", "proof", "trial")),
+            }
+        ),
+        "ids come from collector/ids.py; only the demonstration and the proof play dice",
     ),
 }
 
