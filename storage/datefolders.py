@@ -59,9 +59,9 @@ class DateFolders:
             self._files.publish(temporary, self.path(part))
 
     def make_last(self, part: Part) -> None:
-        """Force the name of a published part to disk."""
+        """Force the name of a published part to disk, and that of its folder."""
         with self._mutex:
-            self._files.sync_folder(self.path(part).parent)
+            self._files.make_name_last(self.path(part))
 
     def replace(self, day: date, gone: Sequence[Part], new: Sequence[tuple[Path, Part]]) -> None:
         """Put finished files in the place of the parts `gone`; lasting on success.

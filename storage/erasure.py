@@ -148,6 +148,8 @@ def _erase_torn(work: PartWork, values: Sequence[str], *, dry_run: bool) -> list
             found.append(path.name)
             if not dry_run:
                 work.files.remove(path)
+    if found and not dry_run:
+        work.files.sync_folder(work.directory / layout.WAL)  # a crash must not bring them back
     return found
 
 
