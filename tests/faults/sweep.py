@@ -6,6 +6,7 @@ one run without a fault are those of every run up to its fault.
 
 import asyncio
 import contextlib
+import errno
 import itertools
 import os
 import shutil
@@ -40,13 +41,15 @@ class Depth(NamedTuple):
     stride: int
 
 
-USUAL = Depth(states=6, nested=2, after=3, later=frozenset({1, 4, 16}), errors=1, stride=4)
+USUAL = Depth(states=4, nested=2, after=3, later=frozenset({9}), errors=1, stride=6)
+# Enough to see that a safeguard is missing.
+QUICK = Depth(states=6, nested=0, after=3, later=frozenset({1, 4, 16}), errors=1, stride=1_000)
 # By hand: it takes about half an hour.
 DEEP = Depth(states=60, nested=12, after=8, later=frozenset(range(40)), errors=9, stride=1)
 
 
-# What is told of a fault, the fault, and whether it stays.
-_Named = tuple[str, Callable[[], Fault], bool]
+# What is told of a fault, the fault, and which later calls fail like that.
+_Named = tuple[str, Callable[[], Fault], frozenset[str]]
 
 
 class Counts(msgspec.Struct):
@@ -108,9 +111,14 @@ class Sweep:
         """What to try at an operation: its name, the fault, and whether it stays."""
         kinds = ERRORS[call]
         for index in range(min(self.depth.errors, len(kinds))):
-            yield _fault(kinds[(number + index) % len(kinds)], stays=False)
-        if call in _TAKES_ROOM and (self.depth.errors > 1 or number % 3 == 0):
-            yield _fault(28, stays=True)
+            yield _fault(kinds[(number + index) % len(kinds)], stays=frozenset())
+        # Not everything everywhere, unless that is asked for.
+        is_deep = self.depth.errors > 1
+        if call in _TAKES_ROOM and (is_deep or number % 3 == 0):
+            yield _fault(errno.ENOSPC, stays=_TAKES_ROOM)
+        if is_deep or number % 3 == 1 or call.startswith("sync"):
+            # For good, until the process is killed: as if it had been killed at this moment.
+            yield _fault(errno.EIO, stays=frozenset(ERRORS))
 
     def _calls(self) -> list[str]:
         calls: list[str] = []
@@ -123,7 +131,7 @@ class Sweep:
 
         def fail(operation: Operation) -> Fault:
             is_it = operation.number == number or (
-                stays and operation.number > number and operation.call in _TAKES_ROOM
+                operation.number > number and operation.call in stays
             )
             return make() if is_it else None
 
@@ -139,7 +147,7 @@ class Sweep:
 
         holder: list[World] = []
         with _told(told), self._run(fail, watch, holder, may_double=cannot) as world:
-            if world.harness.store is not None:
+            if world.harness.store is not None and "read" not in stays:
                 world.check()
                 world.goes_on()
                 world.check()
@@ -147,13 +155,15 @@ class Sweep:
             before = world
             if world.harness.store is not None:
                 world.harness.kill()
-            world.open()
+            world.open(is_held=True)
             world.check()
+            world.counts_as_told()
+            later.append((-1, list(world.files.states(self.depth.after)), world.book))
             world.goes_on()
             world.check()
             world.ends_well()
         for at, states, book in later:
-            where = f"operation {at}" if at else "the end"
+            where = "the end" if at == 0 else f"operation {at}" if at > 0 else "the start after it"
             for state in states:
                 self._after_crash(state, book, before, f"{told}, then a crash at {where}")
 
@@ -199,7 +209,7 @@ class Sweep:
                     nested.extend(world.files.states(self.depth.nested))
 
             world.files.watch = watch if wants else no_fault
-            world.open()
+            world.open(is_held=True)
             world.files.watch = no_fault
             world.check()
             if turn % 3 == 0:
@@ -213,7 +223,7 @@ class Sweep:
                 self.counts.recoveries += 1
                 with _told(f"{told}, and again while that is mended"), self._world() as world:
                     world.take(inner, before, book)
-                    world.open()
+                    world.open(is_held=True)
                     world.check()
 
     # --- one run
@@ -253,11 +263,12 @@ class Sweep:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _fault(kind: int | None, *, stays: bool) -> _Named:
+def _fault(kind: int | None, *, stays: frozenset[str]) -> _Named:
     if kind is None:
         return "a short write", Short, stays
     text = os.strerror(kind)
-    return (f"{text}, from here on" if stays else text), lambda: OSError(kind, text), stays
+    until = ", and all calls from here on" if "read" in stays else ", from here on" if stays else ""
+    return f"{text}{until}", lambda: OSError(kind, text), stays
 
 
 @contextlib.contextmanager

@@ -31,7 +31,9 @@ every_scenario = pytest.mark.parametrize("sweep", SCENARIOS, indirect=True, ids=
 
 
 @every_scenario
-def test_every_operation_fails(sweep: Sweep, record_property: Callable[[str, object], None]) -> None:
+def test_every_operation_fails(
+    sweep: Sweep, record_property: Callable[[str, object], None]
+) -> None:
     """Once each, and then it is checked live, after a kill, and after a loss of power."""
     sweep.fail_each()
     record_property("failed", sweep.counts.failed)

@@ -4,6 +4,7 @@ What must hold, at any time and after whatever happened:
 
 - a row that was acknowledged is readable, once; one that was not may be, but whole, and once;
 - no other row is; one that an erasure reported as removed stays away, also in what is kept aside;
+- rows that were removed on purpose are counted as such, each once;
 - every file that a plain glob finds can be read by DuckDB, and shows no row twice;
 - a row's key is known if the row is there, and not if it is not;
 - the store goes on, or says that only a new start can; a new start takes rows.
@@ -29,6 +30,7 @@ from storage import (
     keymerge,
     layout,
     parquet,
+    removed_rows,
 )
 from storage.compactor import Compactor
 from storage.errors import CompactionFailed
@@ -46,11 +48,16 @@ FIRST_NEW = 1_000
 
 
 class Book(NamedTuple):
-    """What clients were told: rows that must, may and must not be there; by number."""
+    """What clients were told: rows that must, may and must not be there; by number.
+
+    `expired` must not be there, either; `stored`: all that were ever acknowledged.
+    """
 
     must: frozenset[int]
     may: frozenset[int]
     erased: frozenset[int]
+    expired: frozenset[int]
+    stored: frozenset[int]
 
 
 class World:
@@ -73,7 +80,11 @@ class World:
         self.must: set[int] = set()
         self.may: set[int] = set()
         self.erased: set[int] = set()
+        self.expired: set[int] = set()
+        self.stored: set[int] = set()
         self.times: dict[int, int] = {}
+        # Rows that were sent together have one sender: by number, the number of the first.
+        self.senders: dict[int, int] = {}
         self._next = FIRST_NEW
 
     # --- what was told
@@ -81,23 +92,35 @@ class World:
     @property
     def book(self) -> Book:
         """As of now."""
-        return Book(frozenset(self.must), frozenset(self.may), frozenset(self.erased))
+        told = (self.must, self.may, self.erased, self.expired, self.stored)
+        return Book(*map(frozenset, told))
 
     def take(self, state: State, other: "World", book: Book) -> None:
         """Begin with what is on a disk, and with what another world's clients were told."""
         materialise(state, self.harness.directory)
         self.files.adopt()
-        self.must, self.may = set(book.must), set(book.may)
-        self.erased, self.times = set(book.erased), dict(other.times)
+        self.go_back_to(book)
+        self.times = dict(other.times)
+        self.senders = dict(other.senders)
         self.doubles_for_a_moment = other.doubles_for_a_moment
         self.harness.now_us, self._next = other.harness.now_us, other._next
 
+    def go_back_to(self, book: Book) -> None:
+        """What was told after that moment was never told."""
+        self.must, self.may, self.erased, self.expired, self.stored = map(set, book)
+
     # --- what is done
 
-    def open(self) -> None:
-        """Start. Raises what the store raises."""
+    def open(self, *, is_held: bool = False) -> None:
+        """Start; with `is_held` the log is left as it is for now. Raises what the store raises."""
         self.harness.fatal.clear()
-        self.harness.open()
+        inline.InlineFlushThread.is_held = is_held
+        try:
+            self.harness.open()
+        finally:
+            inline.InlineFlushThread.is_held = False
+        if is_held:
+            self.hold_flushes(is_held=True)
 
     def attempt(self, job: Callable[[], object]) -> bool:
         """Whether it could be done. Only the errors that a failing disk may cause are expected."""
@@ -127,9 +150,11 @@ class World:
             return True
         self.may.update(new)
         self.times.update(dict.fromkeys(new, harness.now_us))
+        self.senders.update(dict.fromkeys(new, new[0]))
         if not harness.submit(*new, visitor_id=visitor(new[0])):
             return False
         self.must.update(new)
+        self.stored.update(new)
         self.may.difference_update(new)
         return True
 
@@ -172,18 +197,20 @@ class World:
         """Remove the visitor who sent a row; whether that was reported as done."""
         store = self.harness.store
         assert store is not None
-        self.may.add(number)
-        self.must.discard(number)
-        person = Person("demo", "visitor", visitor(number))
+        sender = self.senders[number]
+        meant = {n for n in self.must | self.may if self.senders[n] == sender}
+        self.may |= meant
+        self.must -= meant
+        person = Person("demo", "visitor", visitor(sender))
         order = byhand.erase(store, person, self.harness.now_us, dry_run=False)
         if not self.attempt(lambda: self._wait_for(order)):
             return False
-        self.may.discard(number)
-        self.erased.add(number)
+        self.may -= meant
+        self.erased |= meant
         return True
 
-    def expire(self, *numbers: int) -> bool:
-        """Apply retention, by which these rows go."""
+    def expire(self, *numbers: int, is_certain: bool = True) -> bool:
+        """Apply retention, by which these rows go, or may go."""
         store = self.harness.store
         assert store is not None
         self.may.update(numbers)
@@ -191,7 +218,9 @@ class World:
         order = byhand.expire(store, self.harness.now_us, dry_run=False)
         if not self.attempt(lambda: self._wait_for(order)):
             return False
-        self.may.difference_update(numbers)
+        if is_certain:
+            self.may.difference_update(numbers)
+            self.expired.update(numbers)
         return True
 
     def _wait_for(self, order: "asyncio._CoroutineLike[object]") -> None:
@@ -221,6 +250,7 @@ class World:
             extra = there - self.must - self.may
             assert not extra, f"from nowhere, or erased: {sorted(extra)}"
             self._check_remains()
+            self._check_removed()
             if store is not None and not harness.fatal:
                 asked = sorted((self.must | self.may) - self.erased)
                 keys = [key_of(number) for number in [*asked, self._next]]
@@ -236,6 +266,17 @@ class World:
                 assert not wrong, f"keys: {wrong}"
                 assert seen[-1] is False, "a row that nobody sent is known"  # type: ignore[index]
 
+    def counts_as_told(self) -> None:
+        """What a start finds is called a repeat from then on, which is a promise like any other."""
+        with self.files.quiet():
+            there = set(self.harness.readable())
+        # An order that did not say so has removed them.
+        self.expired |= (self.may & self.stored) - there
+        self.must |= there & self.may
+        self.stored |= there & self.may
+        # What is not there now must not come any more.
+        self.may.clear()
+
     def check_glob(self) -> None:
         """A plain glob opens every file, and shows no row twice."""
         rows = self.harness.glob()
@@ -245,11 +286,21 @@ class World:
     def _check_remains(self) -> None:
         for path in (self.harness.directory / layout.WAL).glob("torn-*"):
             data = path.read_bytes()
-            for number in self.erased:
-                assert visitor(number).encode() + b'"' not in data, f"{path.name} has {number}"
+            for sender in {self.senders[number] for number in self.erased}:
+                assert visitor(sender).encode() not in data, f"{path.name} has {sender}"
+
+    def _check_removed(self) -> None:
+        directory = self.harness.directory
+        if self.stored and directory.is_dir():
+            counted = sum(one.of.rows for one in removed_rows(directory, Files()))
+            gone = self.erased | self.expired
+            # A row that was never acknowledged may have been there, and may have been removed.
+            assert len(gone & self.stored) <= counted, f"{counted} counted, {sorted(gone)} removed"
+            assert counted <= len(gone | self.may), f"{counted} counted, {sorted(gone)} removed"
 
     def goes_on(self) -> None:
         """A new row is taken, unless the store has said that only a new start can."""
+        self.hold_flushes(is_held=False)
         self.advance(2)
         number, self._next = self._next, self._next + 1
         is_sent = self.send(number)

@@ -59,12 +59,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     def _open_again(self) -> None:
         self.world.open()
-        with self.world.files.quiet():
-            there = set(self.world.harness.readable())
-        found = there & self.world.may
-        self.world.must |= found
-        # What is not there after a start, and was never acknowledged, must not come any more.
-        self.world.may.clear()
+        self.world.counts_as_told()
 
     def _act(self, action: str, number: int = 0) -> None:
         world = self.world
@@ -94,8 +89,7 @@ class StoreMachine(RuleBasedStateMachine):
         today = world.harness.now_us // _DAY_US
         old = {n for n in world.must if world.times[n] // _DAY_US < today - 1}
         if not world.harness.settings.tends_parts:
-            world.expire(*old)
-            world.may |= old
+            world.expire(*old, is_certain=False)
 
     @rule(count=st.integers(0, 3))
     def submit(self, count: int) -> None:
@@ -189,19 +183,17 @@ class StoreMachine(RuleBasedStateMachine):
     def _crash_within(self, job: Callable[[], None], at: int) -> None:
         files = self.world.files
         last = files.operations + at
-        moment: list[tuple[list[State], Book, float]] = []
+        moment: list[tuple[list[State], Book]] = []
 
         def watch(operation: Operation) -> None:
             if operation.number == last:
-                now_us = self.world.harness.now_us
-                moment.append((self._states(), self.world.book, now_us))
+                moment.append((self._states(), self.world.book))
 
         files.watch = watch
         job()
         files.watch = no_fault
-        states, book, _ = moment[0] if moment else (self._states(), self.world.book, 0.0)
-        world = self.world
-        world.must, world.may, world.erased = map(set, book)
+        states, book = moment[0] if moment else (self._states(), self.world.book)
+        self.world.go_back_to(book)
         self._lose_power(states[at % len(states) :])
 
     @rule(nth=_nth)
@@ -260,7 +252,7 @@ class StoreMachine(RuleBasedStateMachine):
 
 TestStoreMachine = StoreMachine.TestCase
 TestStoreMachine.settings = settings(
-    max_examples=60,
+    max_examples=300,
     stateful_step_count=25,
     deadline=timedelta(seconds=20),
     suppress_health_check=list(HealthCheck),

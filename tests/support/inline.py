@@ -37,7 +37,8 @@ class InlineFlushThread(FlushThread):
     def put(self, sealed: Sealed) -> None:
         """See FlushThread."""
         self.waiting.append(sealed)
-        self._schedule(0.0)
+        if not self.is_held:
+            self._schedule(0.0)
 
     def _schedule(self, delay_s: float) -> None:
         if not self._is_scheduled:
