@@ -124,8 +124,7 @@ class DateFolders:
             if dead:
                 # The name of what covers them may never have been forced to disk.
                 self._files.sync_folder(self.events / layout.partition_name(day))
-            for part in dead:
-                self._files.remove(self.path(part))
+            self._remove(dead)
 
     def clear(self) -> float:
         """Remove what was replaced long enough ago; seconds until the rest is due, 0 if none is.
@@ -162,8 +161,14 @@ class DateFolders:
     def _replace_one_by_one(self, gone: Sequence[Part], new: Sequence[tuple[Path, Part]]) -> None:
         for temporary, part in new:
             self._files.publish(temporary, self.path(part))
-        for part in gone:
+        self._remove(gone)
+
+    def _remove(self, parts: Sequence[Part]) -> None:
+        """Remove parts of one date; lasting, for what is in them may have been erased."""
+        for part in parts:
             self._files.remove(self.path(part))
+        if parts:
+            self._files.sync_folder(self.path(parts[0]).parent)
 
 
 def _name(entry: "os.DirEntry[str]") -> str:

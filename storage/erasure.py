@@ -148,8 +148,9 @@ def _erase_torn(work: PartWork, values: Sequence[str], *, dry_run: bool) -> list
             found.append(path.name)
             if not dry_run:
                 work.files.remove(path)
-    if found and not dry_run:
-        work.files.sync_folder(work.directory / layout.WAL)  # a crash must not bring them back
+    if not dry_run:
+        # A crash must not bring them back, nor what an earlier try removed that failed here.
+        work.files.sync_folder(work.directory / layout.WAL)
     return found
 
 

@@ -188,7 +188,6 @@ SCENARIOS = (
     Scenario("roll", _roll, settings=_TINY),
     Scenario("behind", _behind),
     Scenario("flush", _flush),
-    Scenario("flush without exchange", _flush, exchanges=False),
     Scenario("join", _join, _three_parts, settings=_JOINED),
     Scenario("join without exchange", _join, _three_parts, settings=_JOINED, exchanges=False),
     Scenario("erase", _erase, _two_groups_each, settings=_JOINED),

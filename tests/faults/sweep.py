@@ -41,7 +41,7 @@ class Depth(NamedTuple):
     stride: int
 
 
-USUAL = Depth(states=4, nested=2, after=3, later=frozenset({9}), errors=1, stride=6)
+USUAL = Depth(states=3, nested=2, after=2, later=frozenset({9}), errors=1, stride=6)
 # Enough to see that a safeguard is missing.
 QUICK = Depth(states=6, nested=0, after=3, later=frozenset({1, 4, 16}), errors=1, stride=1_000)
 # By hand: it takes about half an hour.
@@ -202,7 +202,7 @@ class Sweep:
         with _told(told), self._world() as world:
             world.take(state, before, book)
             world.check_glob()
-            wants = turn % 8 == 0 or self.depth.errors > 1
+            wants = turn % 12 == 0 or self.depth.errors > 1
 
             def watch(operation: Operation) -> None:
                 if (operation.number + turn) % self.depth.stride == 0:
@@ -212,7 +212,7 @@ class Sweep:
             world.open(is_held=True)
             world.files.watch = no_fault
             world.check()
-            if turn % 3 == 0:
+            if turn % 6 == 0:
                 world.goes_on()
                 world.check()
                 world.ends_well()

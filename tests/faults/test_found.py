@@ -1,17 +1,17 @@
 """What the sweeps found in the product, one test each: see docs/BUGS_FOUND.md."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
 
 import pytest
 
-from storage import Files, Person, erasure, layout
+from storage import Files, Person, Retention, StorageError, byhand, erasure, layout
 from storage.datefolders import DateFolders
 from storage.flusher import Flusher
 from storage.layout import Part
 from storage.wal import Sealed
-from tests.support.files import FaultyFiles, failing, io_error, no_fault, no_space
+from tests.support.files import FaultyFiles, Operation, failing, io_error, no_fault, no_space
 from tests.support.parts import NO_LIMIT, Parts
 from tests.support.rows import NOW_US, TODAY, make_lines, make_segment
 from tests.support.store import Harness
@@ -129,6 +129,73 @@ def test_what_is_left_of_the_log_of_a_person_does_not_come_back(tmp_path: Path) 
     parts.work.compactor.close()
     _nothing_more(parts.files)
     assert not torn.exists()
+
+
+def test_an_erasure_is_not_done_because_an_earlier_try_failed(tmp_path: Path) -> None:
+    """Nothing is left to be removed, and the removal does not last yet: the repeat sees to it."""
+    parts = Parts(tmp_path)
+    torn = tmp_path / layout.WAL / "torn-000000000009-0"
+    torn.write_bytes(make_lines(9, visitor_id="somebody"))
+    parts.publish(date(2024, 2, 29), 1, 1)
+    person = Person("demo", "visitor", "somebody")
+    parts.files.fail = failing(io_error, "sync_folder", folder="wal")
+    with pytest.raises(OSError, match="error"):
+        erasure.erase(parts.work, person, NO_LIMIT)
+    parts.files.fail = no_fault
+    erasure.erase(parts.work, person, NO_LIMIT)
+    parts.work.compactor.close()
+    _nothing_more(parts.files)
+    assert not torn.exists()
+
+
+def test_retention_is_not_done_because_an_earlier_try_failed(tmp_path: Path) -> None:
+    """A date is out of sight, and a crash could bring it back: only then it is said to be gone."""
+    harness = Harness(
+        tmp_path / "data", retention=Retention(days=1), tends_parts=False, join_parts_min=2
+    )
+    harness.open()
+    assert harness.submit(1)
+    harness.advance(1.1)
+    assert harness.settle_flushes()
+    harness.now_us += 3 * 86_400_000_000
+    assert harness.submit(2)
+
+    def expire() -> None:
+        assert harness.store is not None
+        order = byhand.expire(harness.store, harness.now_us, dry_run=False)
+        harness.loop.run_until_complete(order)
+
+    harness.files.fail = failing(io_error, "sync_folder", where=_is_behind_a_move(harness))
+    for _ in range(2):
+        with pytest.raises((OSError, StorageError), match="error"):
+            expire()
+    assert harness.glob() == [2]
+    harness.files.fail = no_fault
+    expire()
+    harness.kill()
+    _nothing_more(harness.files)
+    assert harness.glob() == [2]
+    harness.end()
+
+
+def _is_behind_a_move(harness: Harness) -> Callable[[Operation], bool]:
+    """Whether the folder of a date was moved away."""
+    tmp = harness.directory / layout.TEMPORARY
+    return lambda one: one.path.name in {"tmp", "events"} and any(tmp.glob("*-date=*"))
+
+
+def test_removed_parts_do_not_come_back(tmp_path: Path) -> None:
+    """Where folders cannot be exchanged, what was replaced is gone for good as well."""
+    parts = Parts(tmp_path)
+    parts.files.exchanges = False
+    day = date(2024, 2, 29)
+    parts.publish(day, 1, *parts.rows(day, 1, "demo", "demo"))
+    erased = erasure.erase(parts.work, Person("demo", "visitor", "visitor-1"), NO_LIMIT)
+    assert erased.rows == 1
+    parts.work.compactor.close()
+    for state in list(parts.files.states(20)):
+        parts.files.crash(state)
+        assert parts.numbers() == [2]
 
 
 def test_a_stop_goes_on_where_an_empty_segment_cannot_be_removed(harness: Harness) -> None:

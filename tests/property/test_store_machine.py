@@ -252,7 +252,7 @@ class StoreMachine(RuleBasedStateMachine):
 
 TestStoreMachine = StoreMachine.TestCase
 TestStoreMachine.settings = settings(
-    max_examples=300,
+    max_examples=60,
     stateful_step_count=25,
     deadline=timedelta(seconds=20),
     suppress_health_check=list(HealthCheck),
