@@ -44,7 +44,7 @@ class Depth(NamedTuple):
 USUAL = Depth(states=3, nested=2, after=2, later=frozenset({9}), errors=1, stride=6)
 # Enough to see that a safeguard is missing.
 QUICK = Depth(states=6, nested=0, after=3, later=frozenset({1, 4, 16}), errors=1, stride=1_000)
-# By hand: it takes about half an hour.
+# By hand: tens of times as much.
 DEEP = Depth(states=60, nested=12, after=8, later=frozenset(range(40)), errors=9, stride=1)
 
 

@@ -9,7 +9,7 @@ from tests.faults.scenarios import SCENARIOS, Scenario
 from tests.faults.sweep import DEEP, USUAL, Sweep
 from tests.faults.world import small_world
 
-# Far more is tried where this is set; about half an hour.
+# Far more is tried where this is set; it takes tens of times as long.
 DEPTH = DEEP if os.environ.get("COLLECTOR_FAULTS_DEEP") else USUAL
 
 
