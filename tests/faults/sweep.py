@@ -41,7 +41,7 @@ class Depth(NamedTuple):
     stride: int
 
 
-USUAL = Depth(states=3, nested=2, after=2, later=frozenset({9}), errors=1, stride=6)
+USUAL = Depth(states=3, nested=2, after=2, later=frozenset(), errors=1, stride=9)
 # Enough to see that a safeguard is missing.
 QUICK = Depth(states=6, nested=0, after=3, later=frozenset({1, 4, 16}), errors=1, stride=1_000)
 # By hand: tens of times as much.
