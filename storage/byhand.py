@@ -34,6 +34,8 @@ async def expire(store: Store, now_us: int, *, dry_run: bool) -> list[Expired]:
     expired, failures = await store.on_parts(job)
     if not dry_run:
         keeper.account_for((), expired)
+        # What an earlier try removed, and could not force to disk, is not gone before it lasts.
+        await store.on_parts(lambda work: work.clear())
     raise_for(failures)
     return expired
 

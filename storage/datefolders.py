@@ -59,9 +59,9 @@ class DateFolders:
             self._files.publish(temporary, self.path(part))
 
     def make_last(self, part: Part) -> None:
-        """Force the name of a published part to disk."""
+        """Force the name of a published part to disk, and that of its folder."""
         with self._mutex:
-            self._files.sync_folder(self.path(part).parent)
+            self._files.make_name_last(self.path(part))
 
     def replace(self, day: date, gone: Sequence[Part], new: Sequence[tuple[Path, Part]]) -> None:
         """Put finished files in the place of the parts `gone`; lasting on success.
@@ -124,8 +124,7 @@ class DateFolders:
             if dead:
                 # The name of what covers them may never have been forced to disk.
                 self._files.sync_folder(self.events / layout.partition_name(day))
-            for part in dead:
-                self._files.remove(self.path(part))
+            self._remove(dead)
 
     def clear(self) -> float:
         """Remove what was replaced long enough ago; seconds until the rest is due, 0 if none is.
@@ -162,8 +161,14 @@ class DateFolders:
     def _replace_one_by_one(self, gone: Sequence[Part], new: Sequence[tuple[Path, Part]]) -> None:
         for temporary, part in new:
             self._files.publish(temporary, self.path(part))
-        for part in gone:
+        self._remove(gone)
+
+    def _remove(self, parts: Sequence[Part]) -> None:
+        """Remove parts of one date; lasting, for what is in them may have been erased."""
+        for part in parts:
             self._files.remove(self.path(part))
+        if parts:
+            self._files.sync_folder(self.path(parts[0]).parent)
 
 
 def _name(entry: "os.DirEntry[str]") -> str:

@@ -148,6 +148,9 @@ def _erase_torn(work: PartWork, values: Sequence[str], *, dry_run: bool) -> list
             found.append(path.name)
             if not dry_run:
                 work.files.remove(path)
+    if not dry_run:
+        # A crash must not bring them back, nor what an earlier try removed that failed here.
+        work.files.sync_folder(work.directory / layout.WAL)
     return found
 
 

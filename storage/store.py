@@ -7,8 +7,8 @@ Lives on one event loop; only the threads of `upkeep` run beside it.
 
 import asyncio
 import logging
-import os
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import date
 from typing import Final, TypeVar
 
@@ -97,12 +97,16 @@ class Store:
         self = cls(settings, files, monotonic_s=monotonic_s, on_fatal=on_fatal)
         for name in ("", *layout.FOLDERS):
             files.make_folder(settings.directory / name)
+        # Made by a start that was killed or failed before their names lasted, they would be there
+        # and could still be lost, with everything in them.
+        with suppress(PermissionError):  # not to be read by us, so not made by us
+            files.sync_folder(settings.directory.parent)
         files.sync_folder(settings.directory)
         self._lock = files.lock(settings.directory / layout.LOCK)
         try:
             self._start(now_us)
         except BaseException:
-            os.close(self._lock)
+            self._files.close(self._lock)
             raise
         return self
 
@@ -311,7 +315,7 @@ class Store:
         self.part_keeper.finish()
         await self._commit.close()
         if not self.health.is_over:
-            self._wal.seal()
+            self._wal.close()
             self._take_sealed()
         self._flush_thread.finish()
         self._key_thread.finish()
@@ -329,7 +333,7 @@ class Store:
             # It may be in the middle of an exchange: nobody may clean up before it has ended.
             _log.warning("the folder stays locked until this process ends: work on parts goes on")
             return
-        os.close(self._lock)
+        self._files.close(self._lock)
 
     def _write_keys(self) -> None:
         """Leave the keys in runs, so that the next start need not read rows."""

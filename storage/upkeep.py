@@ -192,16 +192,19 @@ class PartThread(threading.Thread):
             job, future = item
             if not future.set_running_or_notify_cancel():
                 continue
-            if self._stopping.is_set():
-                future.set_exception(Interrupted())
-                continue
-            try:
-                future.set_result(job(self._work))
-            except Exception as error:  # noqa: BLE001 told to whoever asked; the thread must live
-                future.set_exception(error)
+            self._perform(job, future)
             if self._queue.empty():
                 self._work.compactor.close()
             memory.give_back()
+
+    def _perform(self, job: Job[_T], future: "Future[_T]") -> None:
+        if self._stopping.is_set():
+            future.set_exception(Interrupted())
+            return
+        try:
+            future.set_result(job(self._work))
+        except Exception as error:  # noqa: BLE001 told to whoever asked; the thread must live
+            future.set_exception(error)
 
     def _next(self) -> tuple[Job[Any], "Future[Any]"] | None:
         """The next work; removes what was replaced, when its time has come, while waiting."""

@@ -4,6 +4,7 @@ Knows files and their order; nothing of who waits for a group or of what becomes
 segment. Not thread-safe: one caller at a time.
 """
 
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 from typing import Literal
@@ -117,29 +118,35 @@ class Wal:
         return current.number
 
     def seal(self) -> None:
-        """Close the segment being written and put it among `sealed`; without rows, remove it."""
+        """Close the segment being written and put it among `sealed`; without rows, go on with it.
+
+        (Its first group failed. Removed, it might be brought back by a crash and look damaged,
+        were there a later segment.)
+        """
         current = self._open
-        if current is None:
+        if current is None or not current.rows:
             return
         self._open = None
-        if current.rows:
-            # Before anything can fail: a segment that nobody knows of would never be flushed.
-            self.sealed.append(
-                Sealed(
-                    current.number,
-                    current.date,
-                    current.rows,
-                    current.size,
-                    current.group_bytes_max,
-                    current.path,
-                )
+        self.sealed.append(
+            Sealed(
+                current.number,
+                current.date,
+                current.rows,
+                current.size,
+                current.group_bytes_max,
+                current.path,
             )
+        )
         self._files.close(current.descriptor)
-        if current.rows == 0:
-            # Its first group failed. Brought back by a crash it would look damaged, were there a
-            # later segment; so its removal must last before there is one.
-            self._files.remove(current.path)
-            self._files.sync_folder(self._folder)
+
+    def close(self) -> None:
+        """Seal; nothing may be written any more. A segment without rows is removed."""
+        self.seal()
+        current, self._open = self._open, None
+        if current is not None:
+            self._files.close(current.descriptor)
+            with suppress(OSError):  # else the next start does
+                self._files.remove(current.path)
 
     def _segment_for(self, day: date) -> _Open:
         self._latest_date = max(self._latest_date, day)
@@ -150,9 +157,12 @@ class Wal:
             and current.size < self._segment_bytes_max
         ):
             return current
+        if current is not None and not current.size:
+            current.date = self._latest_date  # nothing in it says otherwise yet
+            return current
         path = self._folder / layout.segment_name(self._next_number)
+        self.seal()
         try:
-            self.seal()
             descriptor = self._files.create(path)
         except OSError as error:
             raise DiskFull(f"{path}: {error.strerror}") from error
@@ -174,6 +184,9 @@ class Wal:
     def _roll_back(self, current: _Open, cause: OSError) -> None:
         try:
             self._files.truncate(current.descriptor, current.size)
+            if self._is_synced:
+                # A crash must not bring back what was cut off once there is a later segment.
+                self._files.sync(current.descriptor)
         except OSError as error:
             raise SyncFailed(
                 f"{current.path}: could not be cut back to {current.size} bytes "

@@ -231,6 +231,20 @@ def _files(name: str) -> list[str]:
     return [link.partition("#")[0] for link in pages.links(pages.page(name)) if ":" not in link]
 
 
+def test_every_test_that_holds_a_bug_exists() -> None:
+    """What docs/BUGS_FOUND.md says of tests is true: each one that it names is there."""
+    page = pages.page("docs/BUGS_FOUND.md")
+    named = set(re.findall(r"`(test_\w+)`", page))
+    written = "\n".join(
+        path.read_text(encoding="utf-8") for path in (pages.ROOT / "tests").rglob("test_*.py")
+    )
+    there = set(re.findall(r"def (test_\w+)\(", written))
+    assert len(named) > 20
+    assert named <= there
+    paths = re.findall(r"`(tests/[\w/.]+)`", page)
+    assert [path for path in paths if not (pages.ROOT / path).exists()] == []
+
+
 def test_every_decision_is_listed_and_complete() -> None:
     """Decisions are numbered without a gap, listed in ARCHITECTURE.md, and say all three things."""
     files = sorted((pages.ROOT / "docs/decisions").glob("*.md"))

@@ -148,9 +148,12 @@ ONLY_IN: Final[Mapping[str, tuple[frozenset[str], str]]] = {
         ),
         "waiting is the business of the edge and of the commit queue",
     ),
-    "shutil": (frozenset({"storage/files.py"}), "one door to the disk"),
-    "tempfile": (frozenset({"storage/files.py"}), "one door to the disk"),
-    "fcntl": (frozenset({"storage/files.py"}), "one door to the disk"),
+    "shutil": (frozenset({"storage/scratch.py"}), "one door to the disk"),
+    "tempfile": (frozenset({"storage/scratch.py"}), "one door to the disk"),
+    "fcntl": (
+        frozenset({"storage/scratch.py", "storage/system.py"}),
+        "one door to the disk",
+    ),
     "secrets": (
         frozenset(
             {

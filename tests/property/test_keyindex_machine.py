@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from storage import keyindex, keymerge, keytasks, parquet, recovery
 from storage.keyindex import WINDOW_US
-from tests.support.disk import io_error, no_space
+from tests.support.files import io_error, no_fault, no_space
 from tests.support.keys import KeyHarness, spread
 
 # Some are spread as hashes are, some differ only in their last bits.
@@ -92,7 +92,9 @@ class KeyIndexMachine(RuleBasedStateMachine):
 
     @rule(
         at=st.integers(1, 15),
-        operation=st.sampled_from(["", "create", "write", "publish", "publish_sync", "remove"]),
+        operation=st.sampled_from(
+            ["", "create", "write", "rename", "sync", "sync_folder", "unlink"]
+        ),
         is_full=st.booleans(),
     )
     def work_on_a_failing_disk(self, at: int, operation: str, is_full: bool) -> None:
@@ -100,12 +102,12 @@ class KeyIndexMachine(RuleBasedStateMachine):
         files = self.harness.files
         last = files.operations + at
         error = no_space if is_full else io_error
-        files.fail = lambda n, name: (
-            error() if (name == operation if operation else n == last) else None
+        files.fail = lambda one: (
+            error() if (one.call == operation if operation else one.number == last) else None
         )
         self.harness.flush()
         self.harness.work()
-        files.fail = lambda _n, _name: None
+        files.fail = no_fault
 
     @rule(data=st.data())
     def damage_and_restart(self, data: st.DataObject) -> None:

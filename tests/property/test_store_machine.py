@@ -1,235 +1,253 @@
-"""Random operations on a store, with crashes and reopening, against a set of row numbers.
+"""Random operations on a store, with faults, crashes and reopening, against a set of row numbers.
 
-The one invariant: acknowledged rows are readable, each once; a row that was not acknowledged may be
-there, but never twice and never half. What is readable is what is seen.
+What must hold is told by `tests/faults/world.py`, and is checked after every step. What a start
+finds is told to be a repeat from then on, so it is as if acknowledged.
 """
 
+import asyncio
 import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 
-import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from storage import keyindex, keymerge
-from storage.keyindex import WINDOW_US
-from tests.support.disk import io_error, no_space
-from tests.support.store import Harness
+from storage import Retention
+from tests.faults.world import Book, World, small_world
+from tests.support.durable import State
+from tests.support.files import ERRORS, Fault, Operation, Short, no_fault
+
+_DAY_US = 86_400_000_000
+_STATES = 10
+_ACTIONS = ("submit", "flush", "join", "erase", "expire", "advance", "stop")
+_nth = st.integers(0, _STATES - 1)
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """Append, roll, flush, join, fail, step the clock, crash, reopen."""
+    """Append, roll, flush, join, erase, expire, fail, step the clock, crash, reopen."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._folder = tempfile.TemporaryDirectory()
+        self.stack = ExitStack()
+        self.stack.enter_context(small_world())
+        self._folder = self.stack.enter_context(tempfile.TemporaryDirectory())
+        self._loop = asyncio.new_event_loop()
         self.next_number = 1
-        self.acknowledged: set[int] = set()
-        self.submitted: set[int] = set()
-        self.times: dict[int, int] = {}
-        self._patch = pytest.MonkeyPatch()
-        self._patch.setattr(keyindex, "GENERATION_KEYS", 3)
-        self._patch.setattr(keymerge, "RUNS_YOUNG", 2)
 
     @initialize(
-        seed=st.integers(0, 2**32),
         segment_bytes_max=st.sampled_from([600, 3_000, 10**7]),
         join_parts_min=st.sampled_from([2, 100]),
+        tends_parts=st.booleans(),
         exchanges=st.booleans(),
     )
     def start(
-        self, seed: int, segment_bytes_max: int, join_parts_min: int, exchanges: bool
+        self, segment_bytes_max: int, join_parts_min: int, tends_parts: bool, exchanges: bool
     ) -> None:
         """Open an empty store whose segments roll soon, late or never, on either kind of disk."""
-        self.harness = Harness(
-            Path(self._folder.name) / "data",
-            seed,
-            segment_bytes_max=segment_bytes_max,
-            join_parts_min=join_parts_min,
-        )
-        self.harness.files.exchanges = exchanges
-        self.harness.open()
+        values: dict[str, object] = {
+            "segment_bytes_max": segment_bytes_max,
+            "join_parts_min": join_parts_min,
+            "tends_parts": tends_parts,
+            # Applied by itself, nobody could tell when it was.
+            "retention": Retention(days=0 if tends_parts else 1),
+        }
+        self.world = World(Path(self._folder), values, self._loop, exchanges=exchanges)
+        self.world.open()
 
     def _open_again(self) -> None:
-        """Start; what is found is told to be a repeat from now on, so it is as if acknowledged."""
-        self.harness.open()
-        self.acknowledged |= set(self.harness.readable())
+        self.world.open()
+        self.world.counts_as_told()
 
-    def _submit(self, count: int) -> None:
-        numbers = range(self.next_number, self.next_number + count)
-        self.next_number += count
-        self.submitted.update(numbers)
-        self.times.update(dict.fromkeys(numbers, self.harness.now_us))
-        if self.harness.submit(*numbers):
-            self.acknowledged.update(numbers)
+    def _act(self, action: str, number: int = 0) -> None:
+        world = self.world
+        if action == "submit":
+            count = 1 + number % 4
+            world.send(*range(self.next_number, self.next_number + count))
+            self.next_number += count
+        elif action == "flush":
+            world.advance(1.5)
+        elif action == "join":
+            world.join()
+        elif action == "erase" and world.must:
+            world.erase(sorted(world.must)[number % len(world.must)])
+        elif action == "expire":
+            self._expire()
+        elif action == "stop":
+            world.attempt(world.close)
+            if world.harness.store is not None:
+                world.harness.kill()
+            self._open_again()
+        else:
+            world.advance(20)
 
-    @rule(count=st.integers(1, 4))
+    def _expire(self) -> None:
+        """Rows of days long past may go; where a clock was set back they stay somewhat longer."""
+        world = self.world
+        today = world.harness.now_us // _DAY_US
+        old = {n for n in world.must if world.times[n] // _DAY_US < today - 1}
+        if not world.harness.settings.tends_parts:
+            world.expire(*old, is_certain=False)
+
+    @rule(count=st.integers(0, 3))
     def submit(self, count: int) -> None:
         """Rows are acknowledged and remembered as such."""
-        self._submit(count)
-
-    @rule(
-        operation=st.sampled_from(["write", "sync", "create", "sync_folder", "truncate"]),
-        error=st.sampled_from([no_space, io_error]),
-        count=st.integers(1, 4),
-    )
-    def submit_with_failure(self, operation: str, error: Callable[[], OSError], count: int) -> None:
-        """Rows whose commit meets a failing disk; acknowledged or not, never half."""
-        # A truncate happens only after a failed write.
-        names = {"write", operation} if operation == "truncate" else {operation}
-        self.harness.files.fail = lambda _n, name: error() if name in names else None
-        self._submit(count)
-        self.harness.files.fail = lambda _n, _name: None
+        self._act("submit", count)
 
     @rule(seconds=st.sampled_from([0.3, 1.5, 3_600, 86_400, -7_200]))
     def advance(self, seconds: float) -> None:
         """Time passes, or the clock is set back."""
-        self.harness.advance(seconds)
+        self.world.advance(seconds)
 
+    @rule(is_held=st.booleans())
+    def hold_flushes(self, is_held: bool) -> None:
+        """Flushing does not keep up for a while."""
+        self.world.hold_flushes(is_held=is_held)
+
+    @precondition(lambda self: not self.world.harness.fatal)
     @rule()
     def flush(self) -> None:
         """Every sealed segment becomes a part."""
-        self.harness.advance(1.5)
-        assert self.harness.settle_flushes()
+        self.world.hold_flushes(is_held=False)
+        self.world.advance(1.5)
+        assert self.world.harness.store is not None
+        assert not self.world.harness.store._waiting
 
-    @rule(operation=st.sampled_from(["publish", "publish_sync", "remove"]))
-    def flush_fails_once(self, operation: str) -> None:
-        """A flush that failed is tried again and succeeds."""
-        failures = iter([io_error()])
-        self.harness.files.fail = lambda _n, name: (
-            next(failures, None) if name == operation else None
-        )
-        self.harness.advance(1.5)
-        assert self.harness.settle_flushes()
-        self.harness.files.fail = lambda _n, _name: None
-        self.harness.crash()
-        self._open_again()
-
-    @rule(operation=st.sampled_from(["publish", "publish_sync", "remove"]))
-    def flush_fails_then_crash(self, operation: str) -> None:
-        """A flush fails, then the power goes."""
-        self.harness.files.fail = lambda _n, name: io_error() if name == operation else None
-        self.harness.advance(1.5)
-        self.harness.crash()
-        self.harness.files.fail = lambda _n, _name: None
-        self._open_again()
-
-    @precondition(lambda self: not self.harness.fatal)
+    @precondition(lambda self: not self.world.harness.fatal)
     @rule()
     def join(self) -> None:
         """Parts are joined by hand; as many as may be are left."""
-        assert self.harness.compact()
-        assert sorted(self.harness.glob()) == sorted(self.harness.readable())
+        self.world.hold_flushes(is_held=False)
+        self.world.advance(1.5)  # until a probe finds the disk well
+        assert self.world.join()
+        with self.world.files.quiet():
+            there = sorted(self.world.harness.readable())
+            assert sorted(self.world.harness.glob()) == there
 
-    @precondition(lambda self: not self.harness.fatal)
-    @rule(
-        operation=st.sampled_from(
-            [
-                *("force", "link", "sync_folder", "exchange", "exchange_sync"),
-                *("publish", "publish_sync", "remove"),
-            ]
-        ),
-        at=st.integers(0, 3),
-        ending=st.sampled_from(["goes on", "killed", "crash"]),
-    )
-    def join_fails(self, operation: str, at: int, ending: str) -> None:
-        """Joining meets a failing disk; it goes on, or the process ends, or the power goes."""
-        assert self.harness.compact()
-        self._submit(2)
-        self.harness.advance(1.5)
-        self._submit(2)
-        self.harness.advance(1.5)
-        assert self.harness.settle_flushes()
-        failures = iter([None] * at + [io_error()])
-        self.harness.files.fail = lambda _n, name: (
-            next(failures, None) if name == operation else None
-        )
-        self.harness.compact()
-        self.harness.files.fail = lambda _n, _name: None
-        if ending != "goes on":
-            (self.harness.crash if ending == "crash" else self.harness.kill)()
-            self._open_again()
+    @rule(number=st.integers(0, 100))
+    def erase(self, number: int) -> None:
+        """A visitor's rows go for good, once that is reported."""
+        self._act("erase", number)
 
     @rule()
-    def crash(self) -> None:
-        """Lose power and start again."""
-        self.harness.crash()
-        self._open_again()
+    def expire(self) -> None:
+        """Retention by hand."""
+        self._expire()
 
-    @rule(operation=st.sampled_from(["", "publish", "publish_sync", "remove", "sync_folder"]))
-    def kill(self, operation: str) -> None:
-        """The process ends at the worst line, the machine goes on; a crash may come later."""
-        self.harness.files.fail = lambda _n, name: io_error() if name == operation else None
-        self.harness.advance(1.5)
-        self.harness.kill()
-        self.harness.files.fail = lambda _n, _name: None
-        self._open_again()
+    @rule(
+        action=st.sampled_from(_ACTIONS),
+        number=st.integers(0, 100),
+        at=st.integers(1, 60),
+        kind=st.integers(0, 9),
+        stays=st.booleans(),
+        ending=st.sampled_from(["goes on", "killed", "crash"]),
+        nth=_nth,
+    )
+    def fail(
+        self, *, action: str, number: int, at: int, kind: int, stays: bool, ending: str, nth: int
+    ) -> None:
+        """An operation meets a failing disk; it goes on, or the process ends, or the power goes."""
+        files = self.world.files
+        last = files.operations + at
 
-    @rule(at=st.integers(1, 12))
-    def crash_in_recovery(self, at: int) -> None:
-        """Lose power again while the start still repairs."""
-        self.harness.crash()
-        start = self.harness.files.operations
-        self.harness.files.fail = lambda n, _name: io_error() if n == start + at else None
+        def fault(operation: Operation) -> Fault:
+            is_it = operation.number == last or (stays and operation.number > last)
+            if not is_it:
+                return None
+            kinds = ERRORS[operation.call]
+            chosen = kinds[kind % len(kinds)]
+            return Short() if chosen is None else OSError(chosen, "as drawn")
+
+        files.fail = fault
+        was_open = True
         try:
-            self._open_again()
+            self._act(action, number)
         except OSError:
-            self.harness.files.crash()
-        else:
-            self.harness.files.fail = lambda _n, _name: None
-            self.harness.crash()
-        self.harness.files.fail = lambda _n, _name: None
+            was_open = False  # a stop, and a start that failed
+        files.fail = no_fault
+        if not was_open or ending == "killed":
+            self._kill()
+            self._open_again()
+        elif ending == "crash":
+            self._lose_power(self._states()[nth:])
+            self._open_again()
+
+    @rule(action=st.sampled_from(_ACTIONS), number=st.integers(0, 100), at=st.integers(1, 60))
+    def crash_within(self, action: str, number: int, at: int) -> None:
+        """The power goes before the n-th operation of something."""
+        self._crash_within(lambda: self._act(action, number), at)
         self._open_again()
 
-    @precondition(lambda self: not self.harness.fatal)
+    def _crash_within(self, job: Callable[[], None], at: int) -> None:
+        files = self.world.files
+        last = files.operations + at
+        moment: list[tuple[list[State], Book]] = []
+
+        def watch(operation: Operation) -> None:
+            if operation.number == last:
+                moment.append((self._states(), self.world.book))
+
+        files.watch = watch
+        job()
+        files.watch = no_fault
+        states, book = moment[0] if moment else (self._states(), self.world.book)
+        self.world.go_back_to(book)
+        self._lose_power(states[at % len(states) :])
+
+    @rule(nth=_nth)
+    def crash(self, nth: int) -> None:
+        """Lose power and start again."""
+        self._lose_power(self._states()[nth:])
+        self._open_again()
+
+    @rule(nth=_nth, at=st.integers(1, 40))
+    def crash_in_recovery(self, nth: int, at: int) -> None:
+        """Lose power again while the start still repairs."""
+        self._lose_power(self._states()[nth:])
+        self._crash_within(self.world.open, at)
+        self._open_again()
+
+    @rule()
+    def kill(self) -> None:
+        """The process ends, the machine goes on; a crash may come later."""
+        self._kill()
+        self._open_again()
+
+    @precondition(lambda self: not self.world.harness.fatal)
     @rule()
     def restart(self) -> None:
         """An orderly stop leaves every row in parts."""
-        self.harness.close()
-        assert sorted(self.harness.glob()) == sorted(self.harness.readable())
+        self.world.hold_flushes(is_held=False)
+        self.world.advance(1.5)
+        self.world.ends_well()
         self._open_again()
 
-    @precondition(lambda self: self.harness.fatal)
-    @rule()
-    def obey_fatal(self) -> None:
-        """After a failed sync the process ends and is started anew."""
-        self.harness.fatal.clear()
-        self.harness.crash()
-        self._open_again()
+    def _kill(self) -> None:
+        if self.world.harness.store is not None:
+            self.world.harness.kill()
+
+    def _states(self) -> list[State]:
+        return list(self.world.files.states(_STATES))
+
+    def _lose_power(self, states: list[State]) -> None:
+        """One of the states becomes true; at random, where there are not so many."""
+        self._kill()
+        self.world.files.crash(states[0] if states else None)
 
     @invariant()
-    def acknowledged_is_readable_once(self) -> None:
-        """Acknowledged rows are readable, each once, and none from nowhere."""
-        readable = self.harness.readable()
-        assert len(readable) == len(set(readable)), "a row is there twice"
-        assert self.acknowledged <= set(readable), "an acknowledged row is missing"
-        assert set(readable) <= self.submitted, "a row came from nowhere"
-
-    @invariant()
-    def stored_is_seen_and_nothing_else(self) -> None:
-        """A key is seen if and only if its row is readable and came less than 24 hours ago.
-
-        So no event is taken twice, and none that failed is called a repeat when it is sent again.
-        After a failed sync nobody knows what is on disk, and nothing is taken until a restart.
-        """
-        store = self.harness.store
-        assert store is not None
-        stored = self.acknowledged if self.harness.fatal else set(self.harness.readable())
-        asked = [*self.submitted, self.next_number]
-        now_us = self.harness.now_us
-        expected = [n in stored and now_us - self.times[n] < WINDOW_US for n in asked]
-        keys = [number.to_bytes(16, "big") for number in asked]
-        assert store.keys.seen(keys, now_us, waits=True) == expected
+    def everything_holds(self) -> None:
+        """Acknowledged is readable, each once; see `tests/faults/world.py`."""
+        self.world.check()
 
     def teardown(self) -> None:
         """Leave nothing behind."""
-        if hasattr(self, "harness"):
-            self.harness.end()
-        self._patch.undo()
-        self._folder.cleanup()
+        if hasattr(self, "world"):
+            self.world.end()
+        self._loop.run_until_complete(self._loop.shutdown_default_executor())
+        self._loop.close()
+        self.stack.close()
 
 
 TestStoreMachine = StoreMachine.TestCase

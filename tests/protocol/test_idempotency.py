@@ -17,7 +17,7 @@ from collector.service import Service
 from storage import Files, keyindex, layout
 from tests.support.app import Answer, Collector, example, run, running, with_storage
 from tests.support.dialects import DEMO_KEY, DIALECTS, Dialect, Sent
-from tests.support.disk import FaultyFiles, io_error, no_space
+from tests.support.files import FaultyFiles, failing, io_error, no_fault, no_space
 
 HOUR_US = 3_600_000_000
 DAY_US = 24 * HOUR_US
@@ -144,9 +144,9 @@ def test_a_commit_that_fails_gives_all_keys_back(
 
     async def fail(collector: Collector) -> None:
         error = no_space if operation == "write" else io_error
-        files.fail = lambda _n, name: error() if name == operation else None
+        files.fail = failing(error, operation)
         answer = await send(collector, batch(keys, clock))
-        files.fail = lambda _n, _name: None
+        files.fail = no_fault
         assert answer.status == 503
         assert int(answer.headers["retry-after"]) > 0
 

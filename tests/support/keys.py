@@ -12,7 +12,7 @@ from storage.keyindex import ColdKeys, KeysDamaged
 from storage.keyrun import Keys, Run, RunWriter, split
 from storage.keytasks import KeyFiles
 from storage.layout import Part
-from tests.support.disk import FaultyFiles
+from tests.support.files import FaultyFiles
 from tests.support.rows import NOW_US
 
 
@@ -51,7 +51,7 @@ class KeyHarness:
 
     def __init__(self, directory: Path, seed: int = 0, keys_max: int = 10**9) -> None:
         self.directory = directory
-        self.files = FaultyFiles(seed)
+        self.files = FaultyFiles(seed, directory)
         self.keys_max = keys_max
         self.now_us = NOW_US
         self.rows: list[tuple[int, bytes, int]] = []
@@ -60,6 +60,7 @@ class KeyHarness:
         self.now_s = 0.0
         for name in layout.FOLDERS:
             (directory / name).mkdir(parents=True)
+        self.files.adopt()
         keyrecovery.parquet.recent_keys = self._recent_keys  # the same module everywhere
         self.open()
 
@@ -115,6 +116,7 @@ class KeyHarness:
             path = self.directory / layout.EVENTS / Part(day, number, number).name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
+            self.files.adopt_one(path)
         self.in_parts = self.segment - 1
 
     def work(self, steps_max: int = 10**9) -> None:

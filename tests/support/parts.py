@@ -9,7 +9,7 @@ from storage import Row, layout
 from storage.datefolders import DateFolders
 from storage.layout import Part
 from storage.partwork import PartWork
-from tests.support.disk import FaultyFiles
+from tests.support.files import FaultyFiles
 from tests.support.lake import DataDirectory
 from tests.support.rows import make_row
 
@@ -21,7 +21,7 @@ class Parts:
 
     def __init__(self, path: Path, seed: int = 0) -> None:
         self.directory = DataDirectory(path)
-        self.files = FaultyFiles(seed)
+        self.files = FaultyFiles(seed, path)
         self.now_s = 1_000.0
         self.folders = DateFolders(path, self.files, lambda: self.now_s)
         self.work = PartWork(path, self.files, self.folders)
@@ -29,6 +29,7 @@ class Parts:
     def publish(self, day: date, number: int, *rows: Row | int) -> Part:
         """Publish rows as the part of one segment."""
         self.directory.publish(number, number, *rows, day=day)
+        self.files.adopt()
         return Part(day, number, number)
 
     def rows(self, day: date, first: int, *sites: str) -> list[Row]:

@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import pytest
 from storage import layout, recovery
 from storage.datefolders import GRACE_S
 from storage.layout import Part
-from tests.support.disk import io_error, no_space
+from tests.support.files import Operation, failing, io_error, no_fault, no_space, of_date, of_events
 from tests.support.parts import NO_LIMIT, Parts
 
 _DAY = date(2024, 2, 29)
@@ -87,14 +87,14 @@ def test_without_exchange_it_publishes_then_deletes(
     """Where the system cannot, the wide part is there before the narrow ones go."""
     seen: list[list[str]] = []
 
-    def fail(_n: int, name: str) -> OSError | None:
-        if name == "remove":
+    def watch(one: Operation) -> None:
+        if one.call == "unlink" and one.is_in("events"):
             seen.append(parts.names())
-        return OSError(number, "cannot") if name == operation else None
 
-    parts.files.fail = fail
+    parts.files.watch = watch
+    parts.files.fail = failing(lambda: OSError(number, "cannot"), operation)
     _join(parts)
-    parts.files.fail = lambda _n, _name: None
+    parts.files.fail = no_fault
     assert parts.names() == [_WHOLE]
     assert parts.numbers() == [1, 2, 3]
     assert all(_WHOLE in names for names in seen)
@@ -112,14 +112,16 @@ def test_a_folder_inside_is_left_alone(parts: Parts) -> None:
     assert parts.numbers() == [1, 2, 3]
 
 
-@pytest.mark.parametrize("operation", ["force", "link", "sync_folder", "exchange"])
+@pytest.mark.parametrize("operation", ["sync", "link", "sync_folder", "exchange"])
 @pytest.mark.parametrize("error", [io_error, no_space])
-def test_failure_leaves_the_old_set(parts: Parts, operation: str, error: object) -> None:
+def test_failure_leaves_the_old_set(
+    parts: Parts, operation: str, error: Callable[[], OSError]
+) -> None:
     """Failed before the exchange: everything is as it was, and a repeat succeeds."""
-    parts.files.fail = lambda _n, name: error() if name == operation else None  # type: ignore[operator]
+    parts.files.fail = failing(error, operation)
     with pytest.raises(OSError, match=r"error|space"):
         _join(parts)
-    parts.files.fail = lambda _n, _name: None
+    parts.files.fail = no_fault
     assert len(parts.names()) == 3
     assert parts.numbers() == [1, 2, 3]
     _join(parts)
@@ -129,10 +131,10 @@ def test_failure_leaves_the_old_set(parts: Parts, operation: str, error: object)
 
 def test_failure_behind_the_exchange_removes_nothing(parts: Parts) -> None:
     """Nobody knows which folder a crash would leave: both are kept until the next start."""
-    parts.files.fail = lambda _n, name: io_error() if name == "exchange_sync" else None
+    parts.files.fail = failing(io_error, "sync_folder", where=of_events)
     with pytest.raises(OSError, match="error"):
         _join(parts)
-    parts.files.fail = lambda _n, _name: None
+    parts.files.fail = no_fault
     parts.now_s += 10 * GRACE_S
     parts.folders.clear()
     (old,) = parts.temporaries()
@@ -179,10 +181,10 @@ def test_narrow_parts_stay_until_the_name_of_the_wide_one_lasts(
     made.files.exchanges = False
     for number in (1, 2, 3):
         made.publish(_DAY, number, number)
-    made.files.fail = lambda _n, name: io_error() if name == "publish_sync" else None
+    made.files.fail = failing(io_error, "sync_folder", where=of_date)
     with pytest.raises(OSError, match="error"):
         _join(made)
-    made.files.fail = lambda _n, _name: None
+    made.files.fail = no_fault
     assert _WHOLE in made.names()
     if repeated_by == "work":
         _join(made)

@@ -8,7 +8,7 @@ import pytest
 
 from storage import Files, Person, StorageError, erasure, layout, recovery, removed_rows
 from storage.layout import Part
-from tests.support.disk import io_error
+from tests.support.files import failing, io_error, no_fault, of_events
 from tests.support.parts import NO_LIMIT, Parts
 from tests.support.rows import NOW_US, make_row
 
@@ -131,15 +131,14 @@ def test_what_was_erased_is_accounted_for(parts: Parts) -> None:
         assert "brien" not in path.read_text()
 
 
-@pytest.mark.parametrize("operation", ["replace", "force", "link", "exchange", "exchange_sync"])
+@pytest.mark.parametrize("operation", ["rename", "sync", "link", "exchange", "sync_folder"])
 def test_interrupted_and_repeated(parts: Parts, operation: str) -> None:
     """A failing disk in the middle: each date is as it was or as it was to be; a repeat ends it."""
     every = parts.numbers()
-    seen = iter([None, io_error()])
-    parts.files.fail = lambda _n, name: next(seen, None) if name == operation else None
+    parts.files.fail = failing(io_error, operation, skip=1, times=1)
     with pytest.raises(StorageError, match="error"):
         _erase(parts, "visitor", _UUID)
-    parts.files.fail = lambda _n, _name: None
+    parts.files.fail = no_fault
     assert set(parts.numbers()) <= set(every)
     assert len(parts.numbers()) == len(set(parts.numbers()))
     _erase(parts, "visitor", _UUID)
@@ -151,12 +150,12 @@ def test_interrupted_and_repeated(parts: Parts, operation: str) -> None:
 def test_a_crash_between_two_revisions_is_mended(parts: Parts) -> None:
     """Without exchange both are there for a moment; a start removes the older one."""
     parts.files.exchanges = False
-    parts.files.fail = lambda _n, name: (
-        io_error() if name == "remove" and parts.listed(_DAYS[0])[0].revision else None
+    parts.files.fail = failing(
+        io_error, "unlink", where=lambda _op: bool(parts.listed(_DAYS[0])[0].revision)
     )
     with pytest.raises(StorageError, match="error"):
         _erase(parts, "visitor", _UUID)
-    parts.files.fail = lambda _n, _name: None
+    parts.files.fail = no_fault
     revised = Part(_DAYS[0], 1, 1, 1)
     found = layout.list_parts(parts.folders.events)
     assert {revised, Part(_DAYS[0], 1, 1)} <= set(found)
@@ -172,14 +171,13 @@ def test_a_crash_between_two_revisions_is_mended(parts: Parts) -> None:
 
 def test_a_folder_in_doubt_is_removed_before_an_erasure_is_done(parts: Parts) -> None:
     """The names of an exchange could not be forced to disk: the old rows go as soon as they are."""
-    failures = iter([io_error()])
-    parts.files.fail = lambda _n, name: next(failures, None) if name == "exchange_sync" else None
+    parts.files.fail = failing(io_error, "sync_folder", where=of_events, times=1)
     with pytest.raises(StorageError, match="error"):
         _erase(parts, "visitor", _UUID)
-    parts.files.fail = lambda _n, name: io_error() if name == "sync_folder" else None
+    parts.files.fail = failing(io_error, "sync_folder")
     with pytest.raises(OSError, match="error"):
         parts.work.clear()
-    parts.files.fail = lambda _n, _name: None
+    parts.files.fail = no_fault
     while parts.work.clear():
         parts.now_s += 60
     assert parts.temporaries() == []

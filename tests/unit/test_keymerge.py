@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from storage import Files, keymerge
 from storage.keymerge import RUNS_YOUNG, merge, plan
 from storage.keyrun import Run, RunWriter
-from tests.support.disk import FaultyFiles
+from tests.support.files import FaultyFiles
 from tests.support.keys import keys_of, pairs_of, spread, write_run
 
 WINDOW_US = 24 * 3600 * 1_000_000

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from storage import Files
 from storage.keyindex import ColdKeys, KeyIndex, LooseRun
 from storage.keyrun import BLOCK_BYTES, BLOCK_KEYS, ColdBlock, DamagedRun, Run, RunWriter
-from tests.support.disk import FaultyFiles, io_error
+from tests.support.files import FaultyFiles, io_error
 from tests.support.keys import keys_of, pairs_of, spread, write_run
 from tests.support.rows import NOW_US
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from storage import Retention, layout
-from tests.support.disk import io_error
+from tests.support.files import failing, io_error
 from tests.support.store import Harness
 
 _DAY_S = 86_400
@@ -127,8 +127,7 @@ def test_a_failed_join_is_tried_again_after_an_hour(
 ) -> None:
     """Told once, left alone for an hour, then done; other dates are not held up."""
     harness = made(join_parts_min=2)
-    failures = iter([io_error()])
-    harness.files.fail = lambda _n, name: next(failures, None) if name == "exchange" else None
+    harness.files.fail = failing(io_error, "exchange", times=1)
     _flush(harness, 1, 2)
     harness.advance(20)
     assert _parts(harness) == [(1, 1), (2, 2)]

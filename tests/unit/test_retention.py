@@ -8,7 +8,7 @@ import pytest
 
 from storage import Files, Retention, removed_rows, retention
 from storage.layout import Part
-from tests.support.disk import io_error
+from tests.support.files import failing, io_error, no_fault
 from tests.support.parts import NO_LIMIT, Parts
 
 _DAY = date(2024, 2, 28)
@@ -138,9 +138,9 @@ def test_removed_rows_are_accounted_for(parts: Parts) -> None:
 
 def test_a_count_without_removal_does_not_count(parts: Parts) -> None:
     """Interrupted between the note and the exchange, nothing is gone and nothing is counted."""
-    parts.files.fail = lambda _n, name: io_error() if name == "exchange" else None
+    parts.files.fail = failing(io_error, "exchange")
     assert _expire(parts, _MARCH, b=1) == []
-    parts.files.fail = lambda _n, _name: None
+    parts.files.fail = no_fault
     assert removed_rows(parts.directory.path, Files()) == []
     assert len(parts.numbers()) == 18
     _expire(parts, _MARCH, b=1)
@@ -162,9 +162,9 @@ def test_two_hundred_sites(tmp_path: Path) -> None:
 
 def test_a_note_of_what_did_not_happen_is_taken_back(parts: Parts) -> None:
     """Failed after the note, then joined: the note's part is gone, its rows are not."""
-    parts.files.fail = lambda _n, name: io_error() if name == "exchange" else None
+    parts.files.fail = failing(io_error, "exchange")
     _expire(parts, _MARCH, b=1)
-    parts.files.fail = lambda _n, _name: None
+    parts.files.fail = no_fault
     parts.work.join(_DAY, is_open=False, limit=NO_LIMIT, parts_min=2)
     assert removed_rows(parts.directory.path, Files()) == []
     _expire(parts, _MARCH, b=1)

@@ -2,14 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
 import pytest
 
 from storage import Corruption, Files, Locked, Settings, Store, keyindex, layout
-from tests.support.disk import io_error, no_space
+from tests.support.files import failing, io_error, no_fault, no_space, of_date
 from tests.support.rows import NOW_US, make_lines
 from tests.support.store import Harness
 
@@ -20,10 +20,6 @@ def harness(tmp_path: Path) -> Iterator[Harness]:
     made = Harness(tmp_path)
     yield made
     made.end()
-
-
-def _fail(name: str, error: Callable[[], OSError]) -> Callable[[int, str], OSError | None]:
-    return lambda _n, operation: error() if operation == name else None
 
 
 def test_acknowledged_rows_are_readable_before_and_after_the_flush(harness: Harness) -> None:
@@ -69,10 +65,11 @@ def test_close_leaves_parts_and_no_segment(harness: Harness) -> None:
 def test_idle_store_writes_nothing(harness: Harness) -> None:
     """Without rows no operation reaches the disk, however much time passes."""
     harness.open()
-    before = harness.files.operations
+    calls: set[str] = set()
+    harness.files.watch = lambda operation: calls.add(operation.call)
     for _ in range(20):
         harness.advance(10)
-    assert harness.files.operations == before
+    assert calls == {"space"}, "it is only asked how much room is left"
 
 
 def test_second_process_is_told(harness: Harness) -> None:
@@ -86,14 +83,14 @@ def test_full_disk_refuses_then_resumes(harness: Harness) -> None:
     """A failed write loses nothing, leaves no half group, and ends by itself."""
     harness.open()
     assert harness.submit(1)
-    harness.files.fail = lambda _n, name: no_space() if name in {"write", "probe"} else None
+    harness.files.fail = failing(no_space, "write")
     assert not harness.submit(2)
     assert harness.store is not None
     assert harness.store.health.refusal is not None
     harness.advance(5)
     assert not harness.submit(3)
     assert sorted(harness.readable()) == [1]
-    harness.files.fail = lambda _n, _name: None
+    harness.files.fail = no_fault
     harness.advance(5)
     assert harness.submit(2)
     assert sorted(harness.readable()) == [1, 2]
@@ -102,9 +99,9 @@ def test_full_disk_refuses_then_resumes(harness: Harness) -> None:
 def test_full_disk_on_the_first_group_of_a_segment(harness: Harness) -> None:
     """The same when the very first write of a segment fails, also across a restart."""
     harness.open()
-    harness.files.fail = _fail("write", no_space)
+    harness.files.fail = failing(no_space, "write")
     assert not harness.submit(1)
-    harness.files.fail = lambda _n, _name: None
+    harness.files.fail = no_fault
     harness.now_us += 86_400_000_000  # the next day gets another segment
     harness.advance(5)
     assert harness.submit(2)
@@ -130,9 +127,9 @@ def test_failed_sync_is_fatal(harness: Harness) -> None:
     """After a failed sync nothing is acknowledged any more until a restart has recovered."""
     harness.open()
     assert harness.submit(1)
-    harness.files.fail = _fail("sync", io_error)
+    harness.files.fail = failing(io_error, "sync")
     assert not harness.submit(2)
-    harness.files.fail = lambda _n, _name: None
+    harness.files.fail = no_fault
     assert not harness.submit(3)
     assert len(harness.fatal) == 1
     harness.crash()
@@ -173,7 +170,7 @@ def test_keys_expire_at_the_edge_also_after_a_restart(harness: Harness) -> None:
 def test_damage_in_an_earlier_segment_stops_the_start(harness: Harness) -> None:
     """Rot that no crash explains is never skipped."""
     harness.open()
-    harness.files.fail = _fail("publish", io_error)
+    harness.files.fail = failing(io_error, "rename", folder="events")
     assert harness.submit(1, 2)
     harness.advance(1.1)
     assert harness.submit(3)
@@ -192,9 +189,9 @@ def test_removal_of_a_torn_first_group_lasts(tmp_path: Path, seed: int) -> None:
     harness = Harness(tmp_path / "data", seed)
     harness.open()
     for _ in range(3):
-        harness.files.fail = _fail("sync", no_space)
+        harness.files.fail = failing(no_space, "sync")
         assert not harness.submit(1)
-        harness.files.fail = lambda _n, _name: None
+        harness.files.fail = no_fault
         harness.crash()
         harness.open()
     assert harness.submit(2)
@@ -216,17 +213,19 @@ def test_kill_before_a_name_lasts_then_loss_of_power(
     harness.open()
     if operation == "publish_sync":
         assert harness.submit(1)
-    harness.files.fail = _fail(operation, io_error)
+    harness.files.fail = failing(
+        io_error, "sync_folder", folder="events" if operation == "publish_sync" else "wal"
+    )
     harness.advance(0)
     harness.advance(1.5)
     if operation == "sync_folder":
         assert not harness.submit(1)
     harness.kill()
-    harness.files.fail = lambda _n, _name: None
+    harness.files.fail = no_fault
     [seen] = harness.open().keys.seen([(1).to_bytes(16, "big")], harness.now_us)
-    harness.files.fail = _fail("publish", io_error)
+    harness.files.fail = failing(io_error, "rename", folder="events")
     harness.crash()
-    harness.files.fail = lambda _n, _name: None
+    harness.files.fail = no_fault
     harness.open()
     assert seen or operation == "sync_folder"
     assert harness.readable() == ([1] if seen else [])
@@ -237,9 +236,9 @@ def test_after_a_failed_sync_the_log_is_left_alone(harness: Harness) -> None:
     """Bytes nobody can judge are neither sealed nor flushed; the next start cuts them off."""
     harness.open()
     assert harness.submit(1)
-    harness.files.fail = lambda _n, name: no_space() if name in {"write", "truncate"} else None
+    harness.files.fail = failing(no_space, "write", "truncate")
     assert not harness.submit(2)
-    harness.files.fail = lambda _n, _name: None
+    harness.files.fail = no_fault
     assert len(harness.fatal) == 1
     harness.advance(60)
     assert harness.glob() == []
@@ -269,8 +268,7 @@ def test_midnight_starts_a_new_segment(harness: Harness) -> None:
 def test_flush_failure_is_tried_again(harness: Harness) -> None:
     """A flush that fails keeps the segment; the next try publishes it, once."""
     harness.open()
-    failures = iter([io_error(), None])
-    harness.files.fail = lambda _n, name: next(failures, None) if name == "publish_sync" else None
+    harness.files.fail = failing(io_error, "sync_folder", where=of_date, times=1)
     assert harness.submit(1)
     harness.advance(1.1)
     assert harness.settle_flushes()
@@ -327,9 +325,9 @@ def test_nothing_is_sealed_by_hand_after_a_failed_sync(harness: Harness) -> None
     """What a failed sync left in the log is nobody's to publish: joining is refused."""
     harness.open()
     assert harness.submit(1)
-    harness.files.fail = lambda _n, name: io_error() if name == "sync" else None
+    harness.files.fail = failing(io_error, "sync")
     assert not harness.submit(2)
-    harness.files.fail = lambda _n, _name: None
+    harness.files.fail = no_fault
     assert harness.fatal
     assert not harness.compact()
     assert harness.glob() == []
