@@ -1,5 +1,6 @@
 """The command that puts a collector through kills and faults on somebody's own disk: `prove`."""
 
+import os
 import signal
 import sys
 import time
@@ -81,23 +82,38 @@ def prove(
         durability=config.storage.durability,
         keeps=bool(choices["keep"]),
     )
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _interrupt)
     with told_plainly(), _progress(options.rounds) as tell:
         proof = Proof(
             options, now_us=time.time_ns() // 1_000, monotonic_s=time.monotonic, tell=tell
         )
         click.echo(f"in {proof.folder}", err=True)
-        report = proof.run()
+        with _ended_by_signals(proof):
+            report = proof.run()
     click.echo(_encoder.encode(report) if is_json else reports.as_text(report))
     if not report.is_passed:
         sys.exit(_EXIT_FAILED)
 
 
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    """End as Ctrl-C does: with what is known, and with nothing left behind."""
-    raise KeyboardInterrupt
+@contextmanager
+def _ended_by_signals(proof: Proof) -> Iterator[None]:
+    """Have Ctrl-C and its like end `proof` with what is known, and with nothing left behind."""
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        if not proof.end_soon():
+            raise KeyboardInterrupt
+        # Not by click: the signal may have come while that is writing.
+        os.write(2, b"ending after this round; once more: at once\n")
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in numbers}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -93,7 +93,8 @@ class Load:
         """Stop after the requests under way; what came of all since `start`."""
         self._stop.set()
         for thread in self._threads:
-            thread.join()
+            if thread.ident is not None:  # else it was interrupted before it began
+                thread.join()
         self._threads = []
         every, self._sent = self._sent, []
         return Sent(

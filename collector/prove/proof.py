@@ -51,6 +51,7 @@ class Proof:
         self._began_s = monotonic_s()
         self._tell = tell
         self._chance = random.Random(options.seed)  # noqa: S311  what is done when, no secret
+        self._ends_soon = False
         self.folder = place.make_folder(options.below, now_us, self._files)
         disk = place.disk_of(self.folder)
         self.report = Report(
@@ -64,7 +65,7 @@ class Proof:
         self._bytes_written = 0
 
     def run(self) -> Report:
-        """Do all rounds; ends early at the first fault, and on Ctrl-C with what is known then.
+        """Do all rounds; ends early at the first fault, and when told to, with what is known then.
 
         The folder is removed, unless it is to be kept or something is wrong. Raises OSError.
         """
@@ -92,6 +93,14 @@ class Proof:
             self.report.kept = str(self.folder)
         return self.report
 
+    def end_soon(self) -> bool:
+        """End after the round that goes on; False when that was said before.
+
+        Safe in a signal's handler, where raising would break whatever happens to go on.
+        """
+        was_said, self._ends_soon = self._ends_soon, True
+        return not was_said
+
     def _go(self, trial: Trial) -> None:
         trial.collector.start()
         trial.collector.wait_ready()
@@ -107,6 +116,8 @@ class Proof:
             self._tell(number, self._so_far(trial))
             if not trial.is_sound or not self.report.is_passed:
                 return
+            if self._ends_soon:
+                raise KeyboardInterrupt
         trial.collector.terminate()
         code = trial.collector.wait_stopped()
         if code != 0:

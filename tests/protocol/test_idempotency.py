@@ -139,7 +139,7 @@ def test_a_commit_that_fails_gives_all_keys_back(
 ) -> None:
     """The disk fails between claim and sync: 503, nothing stored, and the retry is accepted."""
     monkeypatch.setattr(Service, "_end", lambda _self, _error: None)  # this process goes on
-    files = FaultyFiles()
+    files = FaultyFiles(root=tmp_path)
     keys = [f"key-{number}" for number in range(1_000)]
 
     async def fail(collector: Collector) -> None:
@@ -165,8 +165,10 @@ def test_a_commit_that_fails_gives_all_keys_back(
                 await asyncio.sleep(1.2)  # until a probe finds the disk well
                 await retry(collector)
         if operation == "sync":
-            # After a failed sync the process ends, and the next start decides what is true.
-            async with Collector(config, FaultyFiles()) as again:
+            # After a failed sync the process ends, and the next start decides what is true: here
+            # nothing of it reached the disk.
+            files.crash(next(files.states(1)))
+            async with Collector(config, files) as again:
                 await retry(again)
 
     run(play())

@@ -127,6 +127,7 @@ def test_what_libraries_say_looks_the_same(monkeypatch: pytest.MonkeyPatch) -> N
         for name in ("collector", "_granian"):
             logging.getLogger(name).handlers.clear()
             logging.getLogger(name).propagate = True
+            logging.getLogger(name).setLevel(logging.NOTSET)
     assert stream.getvalue().endswith("ERROR Task exception\\x1b[2J\\nwas never retrieved\n")
 
 
