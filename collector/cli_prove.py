@@ -1,6 +1,5 @@
 """The command that puts a collector through kills and faults on somebody's own disk: `prove`."""
 
-import os
 import signal
 import sys
 import time
@@ -101,8 +100,6 @@ def _ended_by_signals(proof: Proof) -> Iterator[None]:
     def end(_number: int, _frame: FrameType | None) -> None:
         if not proof.end_soon():
             raise KeyboardInterrupt
-        # Not by click: the signal may have come while that is writing.
-        os.write(2, b"ending after this round; once more: at once\n")
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.getsignal(number) for number in numbers}
