@@ -22,6 +22,7 @@ from collector.adapters.contract import (
 )
 from collector.addresses import AddressReader
 from collector.admin import Admin, failure, guarded
+from collector.admin_gate import Asker
 from collector.admission import Admission
 from collector.headers import Headers
 from collector.http import Body, BodyReader, Disconnected, body_length
@@ -51,8 +52,8 @@ _NOT_FOUND: Final = b'{"type":"about:blank","title":"Not found","status":404,"de
 _NO_ID: Final = ""
 
 
-class Scope(Protocol):
-    """The head of a request, as RSGI hands it over. `client` is an address and a port."""
+class Scope(Asker, Protocol):
+    """The head of a request, as RSGI hands it over."""
 
     @property
     def method(self) -> str:
@@ -65,18 +66,6 @@ class Scope(Protocol):
     @property
     def query_string(self) -> str:
         """As it was sent, without the question mark."""
-
-    @property
-    def client(self) -> str:
-        """Who is connected: address and port, as in a URL."""
-
-    @property
-    def http_version(self) -> str:
-        """Such as "1.1"."""
-
-    @property
-    def headers(self) -> Headers:
-        """All header fields."""
 
 
 Answer = tuple[int, list[Header], bytes]
