@@ -37,7 +37,7 @@ _encoder: Final = msgspec.json.Encoder()
     type=click.IntRange(1, _ROUNDS_MAX),
     default=20,
     show_default=True,
-    help="How often; a round takes about 3 s.",
+    help="How often; a round takes about 2 s.",
 )
 @click.option(
     "--seconds",
