@@ -48,7 +48,7 @@ _REFUSALS: Final = tuple(
 )
 # Turns of refusals a second, for each unit of work that is done in a second, and how many there are
 # at least. A refused single costs a third of an accepted one.
-_PACE: Final = 0.1
+_PACE: Final = 0.05
 _PACE_MIN: Final = 50.0
 _SMOOTHING: Final = 5
 # Refusals that leave at once when there is room again, in a window: some 20 ms of work.

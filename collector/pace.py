@@ -14,7 +14,7 @@ _RELEASE_S: Final = 0.02
 # Of a second's turns: as many leave at once after a pause.
 _BURST_S: Final = 0.1
 # What is still to be received of a body costs a turn for every so many bytes.
-_TURN_BYTES: Final = 16_384
+_TURN_BYTES: Final = 4_096
 _FIRST_PER_SECOND: Final = 200.0
 
 # Who waits, since when, and how many turns it takes.
