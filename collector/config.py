@@ -137,8 +137,8 @@ class Overload(msgspec.Struct, frozen=True, kw_only=True):
     # Endpoints, by name or by who uses them: these are refused first, the others only when they
     # are too much by themselves. A back end's events are sales; it also retries less patiently.
     shed_first: tuple[ShedName, ...] = ("browser",)
-    # Refusals for overload leave at a twentieth of the pace of acceptances, because clients that come
-    # again at once would take all the time there is; none is held back longer. 0: none is at all.
+    # Refusals for overload leave at a twentieth of the pace of acceptances, because clients that
+    # come again at once would take all the time; none is held back longer. 0: none is at all.
     refusal_wait_ms_max: Annotated[int, Meta(ge=0, le=60_000)] = 5_000
     # Bodies that are being received; beyond it, slow ones are given up. Never below
     # server.body_bytes_max.
