@@ -261,8 +261,8 @@ class Edge:
             )
         except Disconnected:
             response = _ADMIN_CUT_SHORT
-        except Exception:  # noqa: BLE001 the last resort: logged, counted as 500
-            _log.exception("an admin page failed")
+        except Exception as error:  # noqa: BLE001 the last resort: logged, counted as 500
+            _log.error("an admin page failed", exc_info=error, extra=WITHOUT_MESSAGE)
             response = _ADMIN_FAILED
         self._metrics.count_request(name, response.status)
         return response.status, list(response.headers), response.body

@@ -13,6 +13,8 @@ from typing import Any, Final
 
 import msgspec
 
+from storage.errors import UNDECODABLE
+
 # From here on a value is looked for as a part of others, too.
 _LONG_CHARS_MIN: Final = 8
 _ESCAPE: Final = re.compile(r"\\u([0-9a-f]{4})")
@@ -68,7 +70,7 @@ class Search:
         """
         try:
             old = _old.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except UNDECODABLE:
             return _COMPRESSED in data or self.finds([data])
         return old.site == site and self.finds([data, old.body, old.body_base64])
 
@@ -81,7 +83,7 @@ class Search:
             return False
         try:
             texts, names = _texts(_anything.decode(data))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except UNDECODABLE:
             # No JSON as a whole; its texts may be escaped all the same.
             plain = _ESCAPE.sub(lambda match: chr(int(match[1], 16)), text)
             plain = plain.replace("\\/", "/").replace('\\"', '"').lower()

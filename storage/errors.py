@@ -1,6 +1,12 @@
 """What can go wrong in storage; every error says where, what, and what to do next."""
 
 from pathlib import Path
+from typing import Final
+
+import msgspec
+
+# All that decoding JSON raises, whatever the bytes are. One of them forgotten was a bug many times.
+UNDECODABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class StorageError(Exception):

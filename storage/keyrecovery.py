@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from storage import keymerge, layout, parquet, segment
-from storage.errors import StorageError
+from storage.errors import UNDECODABLE, StorageError
 from storage.keyindex import MARGIN_US, Generation, KeyIndex, LooseRun, PublishedRun
 from storage.keyrun import DamagedRun, Keys, Run, split
 from storage.keytasks import SORTED_AT_ONCE, KeyFiles
@@ -168,7 +168,7 @@ def lines_in(data: bytes | memoryview, groups: Iterable[segment.Group]) -> list[
             for group in groups
             for line in _decoder.decode_lines(view[group.start : group.end])
         ]
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNDECODABLE:
         raise UnreadableRows from None
 
 

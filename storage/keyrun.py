@@ -21,7 +21,7 @@ import numpy.typing as npt
 import xxhash
 
 from storage import keyfilter
-from storage.errors import StorageError
+from storage.errors import UNDECODABLE, StorageError
 from storage.files import Files
 
 FORMAT: Final = 1
@@ -351,7 +351,7 @@ class Run:
         try:
             header = _header_decoder.decode(first).run
             checksum = _checksum_decoder.decode(rest.partition(b"\n")[0]).xxh3
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except UNDECODABLE:
             raise DamagedRun(self.path, "the header cannot be read") from None
         if checksum != xxhash.xxh3_64_hexdigest(first + b"\n"):
             raise DamagedRun(self.path, "the checksum of the header is wrong")

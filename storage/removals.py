@@ -13,7 +13,7 @@ from typing import Final, Literal
 import msgspec
 
 from storage import layout
-from storage.errors import StorageError
+from storage.errors import UNDECODABLE, StorageError
 from storage.files import Files
 from storage.layout import Part
 
@@ -99,5 +99,5 @@ def _read(path: Path, files: Files) -> dict[str, _Entry]:
         return _decoder.decode(files.read(path))
     except FileNotFoundError:
         return {}
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNDECODABLE as error:
         raise StorageError(f"{path} cannot be read: {error}") from error

@@ -12,6 +12,8 @@ import msgspec
 import numpy as np
 import xxhash
 
+from storage.errors import UNDECODABLE
+
 FORMAT: Final = 1
 # A header line is about 70 bytes.
 HEADER_BYTES_MAX: Final = 1_000
@@ -161,7 +163,7 @@ def read_header(data: bytes) -> tuple[Header, int] | str:
         return "no whole header line"
     try:
         header = _header_decoder.decode(data[:end]).segment
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNDECODABLE:
         return "the first line is no segment header"
     if header.format != FORMAT:
         return f"written in format {header.format}, this version reads format {FORMAT}"
@@ -202,7 +204,7 @@ def _decode_commit(line: memoryview) -> _Commit | None:
         return None
     try:
         return _commit_decoder.decode(line).commit
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNDECODABLE:
         return None
 
 
