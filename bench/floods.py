@@ -73,7 +73,8 @@ class Flooding(_Child):
     """A flood at work."""
 
     def __init__(self, flood: Flood) -> None:
-        # Megabytes of latencies: a file, because pipes of a busy machine were seen to lose the end.
+        # Megabytes of latencies. Twice the end of a report was missing when it came through a pipe;
+        # why is not known, and has not been seen with a file.
         self._report = tempfile.TemporaryFile()  # noqa: SIM115 (closed at the end of the block)
         super().__init__("bench.flood", msgspec.json.encode(flood), flood.seconds, self._report)
 
