@@ -38,7 +38,8 @@ _LOOKER_PER_S: Final = 50.0
 _LOOKER_CONNECTIONS: Final = 300
 _BEFORE_S: Final = 3.0
 _AFTER_S: Final = 12.0
-_CLOSED_S: Final = 8.0
+_WARM_S: Final = 8.0
+_STAND_S: Final = 8.0
 # Beyond it an answer is later than normal; so much is noise of the machine.
 _NORMAL_FACTOR: Final = 3.0
 _NORMAL_MS_MIN: Final = 50.0
@@ -153,11 +154,12 @@ class _Run:
         return flooded
 
     def closed(self, traffic: Traffic, size: int) -> Flooded:
-        """What a closed loop reaches."""
-        seconds = min(_CLOSED_S, self.seconds)
-        flood = self.flood(traffic, size, connections=_CLOSED[size], seconds=seconds)
-        with Flooding(flood) as flooding:
-            return self.done(flooding)
+        """What a closed loop reaches, when the first flushes and the first memory are behind it."""
+        for seconds in (min(_WARM_S, self.seconds), self.seconds):
+            flood = self.flood(traffic, size, connections=_CLOSED[size], seconds=seconds)
+            with Flooding(flood) as flooding:
+                flooded = self.done(flooding)
+        return flooded
 
     def level(self, name: str, flood: Flood, best: float) -> Level:
         """Offer it, with a light load that looks on from before until after."""
@@ -247,7 +249,7 @@ def _crowd(run: _Run, tell: Callable[[Level], None]) -> list[Level]:
         if name == "crowd_with":
             alone_mb = run.collector.group_mb()
             crowd = Crowd(
-                port=run.collector.port, seconds=flood.seconds + _CLOSED_S, manners=_CROWD
+                port=run.collector.port, seconds=flood.seconds + _STAND_S, manners=_CROWD
             )
             with Crowding(crowd) as crowding:
                 stood = crowding.stood

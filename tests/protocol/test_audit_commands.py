@@ -20,9 +20,10 @@ from tests.support.quarantine import SCANOVA_SERVER, kept_in
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    """A configuration whose data directory is `tmp_path / "data"`."""
+    """A configuration whose data directory is `tmp_path / "data"`; what is kept stays for ever."""
     path = tmp_path / "config.toml"
-    path.write_text('[[sites]]\nid = "demo"\nallowed_domains = ["localhost"]\n')
+    sections = ("[storage]\nquarantine_days = 0", '[[sites]]\nid = "demo"')
+    path.write_text("\n".join((*sections, 'allowed_domains = ["localhost"]\n')))
     return path
 
 

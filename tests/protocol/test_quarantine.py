@@ -527,7 +527,7 @@ def test_files_of_an_earlier_version_are_taken_over(tmp_path: Path) -> None:
     folder = tmp_path / "data" / "quarantine"
     folder.mkdir(parents=True)
     first, second = (str(uuid.UUID(int=n + (7 << 76) + (2 << 62))) for n in (1, 2))
-    old = {"time": 1_795_000_000_000_000, "site": "demo", "endpoint": "/client/web/track"}
+    old = {"time": time.time_ns() // 1_000, "site": "demo", "endpoint": "/client/web/track"}
     why = {"reason": "invalid_payload", "message": "m", "violations": [{"reason": "r"}]}
     (folder / f"{first}.json").write_text(json.dumps({**old, **why, "body": "{é"}))
     (folder / f"{second}.json").write_text(json.dumps({**old, **why, "body_base64": "/wA="}))
