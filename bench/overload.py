@@ -248,9 +248,7 @@ def _crowd(run: _Run, tell: Callable[[Level], None]) -> list[Level]:
         flood = run.flood("scanova", connections=64, rate=best / 2)
         if name == "crowd_with":
             alone_mb = run.collector.group_mb()
-            crowd = Crowd(
-                port=run.collector.port, seconds=flood.seconds + _STAND_S, manners=_CROWD
-            )
+            crowd = Crowd(port=run.collector.port, seconds=flood.seconds + _STAND_S, manners=_CROWD)
             with Crowding(crowd) as crowding:
                 stood = crowding.stood
                 crowded_mb = run.collector.group_mb()
@@ -280,7 +278,7 @@ PARTS: Final[dict[str, tuple[str, Callable[[_Run, Callable[[Level], None]], list
 
 def figures_of(levels: Sequence[Level]) -> list[Figure]:
     """What goes into the history."""
-    figures = []
+    figures = _held(levels)
     for one in levels:
         name = f"overload_{one.name}"
         figures += [
@@ -299,8 +297,20 @@ def figures_of(levels: Sequence[Level]) -> list[Figure]:
     return figures
 
 
+def _held(levels: Sequence[Level]) -> list[Figure]:
+    """What is still accepted of the worst load, of the most that was accepted of any."""
+    figures = []
+    for what in ("singles", "batches"):
+        goods = {one.name: one.good for one in levels if one.name.startswith(f"{what}_")}
+        worst = f"{what}_{max(TIMES)}x"
+        if worst in goods:
+            share = goods[worst] / max(1.0, *goods.values())
+            figures.append(Figure(f"overload_{worst}_of_best", share, ""))
+    return figures
+
+
 _COLUMNS: Final = (
-    *("load", "due/s", "sent/s", "good/s", "of best", "2xx", "429", "503", "other", "untold"),
+    *("load", "due/s", "sent/s", "good/s", "of closed", "2xx", "429", "503", "other", "untold"),
     *("p50 ms", "p99 ms", "MB max", "recovery s", "late ms"),
 )
 
