@@ -133,7 +133,7 @@ class Overload(msgspec.Struct, frozen=True, kw_only=True):
 
     # How long requests wait on average before others are refused; what one group's sync takes
     # comes on top. Shorter: quicker answers, but pauses of the machine refuse somebody.
-    delay_target_ms: Annotated[int, Meta(ge=0, le=10_000)] = 80
+    delay_target_ms: Annotated[int, Meta(ge=0, le=10_000)] = 60
     # Endpoints, by name or by who uses them: these are refused first, the others only when they
     # are too much by themselves. A back end's events are sales; it also retries less patiently.
     shed_first: tuple[ShedName, ...] = ("browser",)

@@ -4,7 +4,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from bench import overload, soak, soakchart
+from bench import levels, soak, soakchart
 from bench.fleet import LoadFailed
 from bench.flood import Flooded
 
@@ -37,14 +37,14 @@ def test_recovery_ends_with_a_normal_second(
     bad: list[tuple[float, float, int, int]], seconds: float
 ) -> None:
     """What was sent before the end does not count, nor does a single late answer afterwards."""
-    found = overload.recovery_s(_line(*bad), 10.0, 20.0)
+    found = levels.recovery_s(_line(*bad), 10.0, 20.0)
     assert found == pytest.approx(seconds, abs=0.11)
 
 
 def test_without_a_normal_there_is_no_recovery() -> None:
     """A light load that was never answered before tells nothing."""
     with pytest.raises(LoadFailed):
-        overload.recovery_s([(12.0, 1, 200)], 10.0, 20.0)
+        levels.recovery_s([(12.0, 1, 200)], 10.0, 20.0)
 
 
 def test_a_level_counts_what_must_not_be() -> None:
@@ -60,12 +60,12 @@ def test_a_level_counts_what_must_not_be() -> None:
         unanswered=2,
         untold=5,
     )
-    level = overload.level_of("x", flooded, best=100.0, max_mb=1.0, recovery_s=0.0)
+    level = levels.level_of("x", flooded, best=100.0, max_mb=1.0, recovery_s=0.0)
     assert (level.due, level.sent, level.good) == (200, 100, 50)
     assert level.other == 3 + 1 + 4 + 2
     assert (level.p50_ms, level.p99_ms) == (1.0, 1.0)
     assert level.share == pytest.approx(100 / 194)
-    assert len(overload.shown(level)) == len(overload.shown(None))
+    assert len(levels.shown(level)) == len(levels.shown(None))
 
 
 def test_a_slope_knows_how_sure_it_is() -> None:
