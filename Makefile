@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help run test check lint bench bench-quick audit lock clean
+.PHONY: help run test check lint bench bench-quick audit lock binary clean
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
@@ -50,10 +50,21 @@ audit: ## whether a locked version is known to be vulnerable (needs the network)
 		.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit; }
 	.venv-audit/bin/pip-audit --strict --disable-pip --require-hashes -r requirements.lock
 	.venv-audit/bin/pip-audit --strict --disable-pip --require-hashes -r requirements-dev.lock
+	.venv-audit/bin/pip-audit --strict --disable-pip --require-hashes -r requirements-binary.lock
 
 lock: ## resolve the dependencies anew (needs uv)
 	uv pip compile --universal --generate-hashes --no-header -q -p 3.11 pyproject.toml -o requirements.lock
 	uv pip compile --universal --generate-hashes --no-header -q -p 3.11 pyproject.toml --group dev -o requirements-dev.lock
+	uv pip compile --universal --generate-hashes --no-header -q -p 3.11 pyproject.toml --group binary -o requirements-binary.lock
+
+# In an environment of its own, too: what is packed is what production runs, and nothing beside it.
+.venv-binary/stamp: requirements-binary.lock
+	@test -x .venv-binary/bin/python || $(PYTHON) -m venv .venv-binary
+	.venv-binary/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-binary.lock
+	@touch $@
+
+binary: .venv-binary/stamp ## build dist/collector: everything in one file, Python included (docs/BINARY.md)
+	@.venv-binary/bin/python binary/build.py
 
 clean: ## remove what the targets above made (not your data)
-	rm -rf .venv .venv-audit .hypothesis .mypy_cache .ruff_cache .pytest_cache dist
+	rm -rf .venv .venv-audit .venv-binary build .hypothesis .mypy_cache .ruff_cache .pytest_cache dist

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -25,6 +26,7 @@ from bench.threads import Threads, threads_of
 
 ADDRESS: Final = "127.0.0.1"
 _ROOT: Final = Path(__file__).resolve().parent.parent
+PROGRAM: Final = (sys.executable, "-c", "from collector.cli import main; main()")
 _READY_S: Final = 120.0
 _STOP_S: Final = 60.0
 _POLL_S: Final = 0.01
@@ -158,23 +160,24 @@ class _Server:
 
 
 class Collector(_Server):
-    """A collector of our own, without limits. `folder` holds its configuration and data."""
+    """A collector of our own, without limits. `folder` holds its configuration and data.
+
+    `program` is what is started, this environment's if it is not given.
+    """
 
     def __init__(
-        self, directory: Path, *, publish_interval_ms: int = 5_000, segment_bytes_max: int = 1 << 26
+        self,
+        directory: Path,
+        *,
+        publish_interval_ms: int = 5_000,
+        segment_bytes_max: int = 1 << 26,
+        program: Sequence[str] = PROGRAM,
     ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="collector-bench-", dir=directory))
         port = free_port()
         self.account = Account(host=f"{ADDRESS}:{port}")
         super().__init__(
-            [
-                sys.executable,
-                "-c",
-                "from collector.cli import main; main()",
-                "serve",
-                "--config",
-                str(self.config),
-            ],
+            [*program, "serve", "--config", str(self.config)],
             port,
             "/readyz",
             self.folder / "log",

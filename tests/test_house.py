@@ -32,7 +32,7 @@ def product() -> list[Module]:
 @cache
 def everything() -> list[Module]:
     """What is written in Python, tests and benchmarks too."""
-    return modules(*imports.PRODUCT, "bench", "tests")
+    return modules(*imports.PRODUCT, "bench", "binary", "tests")
 
 
 # They have to spell what they forbid.

@@ -11,7 +11,9 @@ from packaging.utils import canonicalize_name
 
 from tests.house.source import ROOT, tracked
 
-LOCKS = ("requirements.lock", "requirements-dev.lock")
+# What production runs, and the same with the tools of a dependency group.
+LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-binary.lock")
+GROUPS = {"dev": LOCKS[1], "binary": LOCKS[2]}
 _HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
 
 
@@ -73,18 +75,21 @@ def test_every_dependency_is_locked() -> None:
     """What pyproject.toml asks for is in the lock files, in a version that it allows."""
     needed = project()["project"]["dependencies"]
     assert [one for one in needed for lock in LOCKS if not _is_locked(one, lock)] == []
-    tools = project()["dependency-groups"]["dev"]
-    assert [one for one in tools if not _is_locked(one, LOCKS[1])] == []
+    groups = project()["dependency-groups"]
+    assert groups.keys() == GROUPS.keys()
+    for group, lock in GROUPS.items():
+        assert [one for one in groups[group] if not _is_locked(one, lock)] == []
 
 
-def test_development_runs_what_production_runs() -> None:
-    """The lock for development holds the other one unchanged."""
-    run, dev = pins(LOCKS[0]), pins(LOCKS[1])
-    assert {name: dev.get(name) for name in run} == run
+@pytest.mark.parametrize("lock", LOCKS[1:])
+def test_development_runs_what_production_runs(lock: str) -> None:
+    """The locks for development and for the one-file program hold the other one unchanged."""
+    run, other = pins(LOCKS[0]), pins(lock)
+    assert {name: other.get(name) for name in run} == run
 
 
 def test_make_installs_by_hash() -> None:
-    """Both lock files are installed with their hashes checked."""
+    """Every lock file is installed with its hashes checked."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for lock in LOCKS:
         assert re.search(rf"pip install .*--require-hashes -r {re.escape(lock)}\n", makefile)

@@ -22,6 +22,8 @@ _POLL_S: Final = 0.005
 _ASK_S: Final = 2.0
 _LOG_CHARS: Final = 4_000
 _PROC: Final = Path("/proc")
+# To PyInstaller's launcher.
+_UNPACKS_ANEW: Final = {"PYINSTALLER_RESET_ENVIRONMENT": "1"}
 
 
 class NotReady(Exception):
@@ -39,6 +41,9 @@ class Collector:
         self._files = files
         # Ends it when this process is killed itself.
         self._prefix = [*prefix, *_maybe_tied()]
+        # A one-file program lets its children use what it has unpacked, if they can see that it is
+        # their ancestor. From another namespace they cannot, and have to unpack for themselves.
+        self._environment = {**os.environ, **(_UNPACKS_ANEW if prefix else {})}
         self._main: subprocess.Popen[bytes] | None = None
         self._client: subprocess.Popen[bytes] | None = None
         self._log = -1
@@ -166,10 +171,10 @@ class Collector:
         return text[-_LOG_CHARS:]
 
     def _run(self, command: str) -> subprocess.Popen[bytes]:
-        own = [sys.executable, "-m", "collector", command, "--config", str(self.place.config)]
         return subprocess.Popen(  # noqa: S603  our own command
-            [*self._prefix, *own],
+            [*self._prefix, *_own_command(), command, "--config", str(self.place.config)],
             cwd=self.place.folder,
+            env=self._environment,
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=self._log,
@@ -193,6 +198,11 @@ class Collector:
         if self._log >= 0:
             self._files.close(self._log)
             self._log = -1
+
+
+def _own_command() -> list[str]:
+    """What starts this program once more: an interpreter, or the one file that holds all of it."""
+    return [sys.executable, *([] if getattr(sys, "frozen", False) else ["-m", "collector"])]
 
 
 @cache

@@ -18,7 +18,7 @@ import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, ClassVar, Final, NamedTuple, Self
 
 import duckdb
 
@@ -96,6 +96,9 @@ class CollectorProcess:
     to the error as a note.
     """
 
+    # What is started; a subclass may name another one.
+    program: ClassVar[Sequence[str]] = (sys.executable, "-m", "collector")
+
     def __init__(
         self,
         directory: Path,
@@ -147,7 +150,7 @@ class CollectorProcess:
         assert self._main is None, "it runs already"
         with self.log_path.open("ab") as log:
             self._main = subprocess.Popen(
-                [*self._prefix, *_command("serve"), "--config", str(self.config_path)],
+                [*self._prefix, *self.program, "serve", "--config", str(self.config_path)],
                 cwd=self.directory,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
@@ -266,7 +269,7 @@ class CollectorProcess:
     def run(self, *arguments: str, timeout_s: float = 60.0) -> subprocess.CompletedProcess[str]:
         """Any other command of the collector, with this configuration; its exit is not judged."""
         return subprocess.run(
-            [*_command(*arguments), "--config", str(self.config_path)],
+            [*self.program, *arguments, "--config", str(self.config_path)],
             cwd=self.directory,
             env=self._environment,
             capture_output=True,
@@ -319,10 +322,6 @@ class CollectorProcess:
         wait_until(
             lambda: not _group_members(group), timeout_s=timeout_s, what="all its processes ended"
         )
-
-
-def _command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "collector", *arguments]
 
 
 def _group_members(group: int) -> list[int]:
