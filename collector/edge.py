@@ -30,7 +30,7 @@ from collector.ids import uuid4, uuid4_hex
 from collector.logs import WITHOUT_MESSAGE
 from collector.metrics import Metrics
 from collector.pace import Pace
-from collector.pages import INSIDE
+from collector.pages import WITHOUT_CORS
 from collector.pipeline import Pipeline
 from collector.refusal import (
     INTERNAL_ERROR,
@@ -244,8 +244,7 @@ class Edge:
         response = self._decide_other(plain, scope, headers)
         await self._bodies.discard(body, headers)
         self._metrics.count_request(plain.name if plain else "other", response.status)
-        if path in INSIDE:
-            # A page that an operator happens to have open must not read what only they may see.
+        if path in WITHOUT_CORS:
             return response.status, list(response.headers), response.body
         first = plain or self._paths.get(path, [None])[0]
         allows = isinstance(first, PlainEndpoint) and first.allows_credentials

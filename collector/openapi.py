@@ -4,7 +4,7 @@ tables and structs that the answers come from. Written by hand are only words.
 
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -18,11 +18,22 @@ from collector.refusal import METHOD_NOT_ALLOWED
 
 _encoder: Final = msgspec.json.Encoder()
 _PROMETHEUS: Final = "text/plain"
-_OWN: Final[Mapping[str, str]] = {
-    pages.HEALTH: "Alive: 200 while the process lives.",
-    pages.READINESS: "Ready: 200 while events are taken, else 503 with the reason.",
-    pages.METRICS: "Counters and gauges as Prometheus reads them.",
-    pages.OPENAPI: "This document.",
+# What a copy that somebody keeps is known by.
+_KNOWN_BY: Final = ("etag", "cache-control")
+
+
+class _Own(NamedTuple):
+    name: str
+    meaning: str
+    media: str = _PROMETHEUS
+
+
+_OWN: Final[Mapping[str, _Own]] = {
+    pages.HEALTH: _Own("healthz", "Alive: 200 while the process lives."),
+    pages.READINESS: _Own("readyz", "Ready: 200 while events are taken, else 503 with the reason."),
+    pages.METRICS: _Own("metrics", "Counters and gauges as Prometheus reads them."),
+    pages.OPENAPI: _Own("openapi", "This document.", "application/json"),
+    pages.SNIPPET: _Own("snippet", "The tracker that web pages include.", "text/javascript"),
 }
 _ADMIN_SCHEME: Final[Schema] = {
     "adminToken": {
@@ -87,8 +98,8 @@ def document(subject: Subject, now_ms: int) -> Schema:
     for path in paths.values():
         methods = [name.upper() for name in path if not name.startswith("x-")]
         path["options"] = endpoints_.preflight(", ".join([*methods, "OPTIONS"]))
-    for address, meaning in _OWN.items():
-        paths[address] = _own_page(address, meaning, schemas, subject)
+    for address, own in _OWN.items():
+        paths[address] = _own_page(address, own, schemas, subject)
     for route in subject.routes:
         path = paths.setdefault(route.path, {})
         path[route.method.lower()] = _route(route, schemas)
@@ -113,23 +124,26 @@ def document(subject: Subject, now_ms: int) -> Schema:
     }
 
 
-def _own_page(address: str, meaning: str, schemas: Schemas, subject: Subject) -> Schema:
-    media = "application/json" if address == pages.OPENAPI else _PROMETHEUS
-    body: Schema = {"type": "object"} if address == pages.OPENAPI else {"type": "string"}
-    found: Schema = {"200": {"description": meaning, "content": {media: {"schema": body}}}}
+def _own_page(address: str, own: _Own, schemas: Schemas, subject: Subject) -> Schema:
+    body: Schema = {"type": "object" if address == pages.OPENAPI else "string"}
+    text = {own.media: {"schema": body}}
+    found: dict[str, Schema] = {"200": {"description": own.meaning, "content": text}}
     if address == pages.READINESS:
-        text = {media: {"schema": body}}
         found["503"] = {"description": "No events are taken; the reason.", "content": text}
     operation: Schema = {
-        "operationId": address.strip("/").partition(".")[0],
+        "operationId": own.name,
         "tags": ["own"],
-        "summary": meaning,
+        "summary": own.meaning,
         "responses": found,
     }
     if address == pages.METRICS and subject.metrics_need_token:
         failure = {"application/json": {"schema": schemas.of(Failure)}}
         found["401"] = {"description": _MEANINGS[401], "content": failure}
         operation["security"] = [{"adminToken": []}, {"adminSession": []}]
+    if address == pages.SNIPPET:
+        known = {name: {"required": True, "schema": {"type": "string"}} for name in _KNOWN_BY}
+        found["200"]["headers"] = known
+        found["304"] = {"description": "The one that `If-None-Match` names.", "headers": known}
     return {"get": operation, "head": _without_bodies(operation)}
 
 

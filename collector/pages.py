@@ -1,4 +1,4 @@
-"""The collector's own pages, which programs ask for: health, readiness, metrics, the API described.
+"""The collector's own pages, which programs ask for: health, metrics, the API, the pages' script.
 
 They ask for no credentials; metrics may be put behind the admin token. Must not know how any of it
 is measured, and does nothing that waits.
@@ -11,6 +11,7 @@ from collector.adapters.contract import Response
 from collector.admin import failure
 from collector.admin_gate import Asker, Gate, Grant, is_foreign
 from collector.metrics import Metrics
+from collector.snippet.serving import Snippet
 
 _TEXT: Final = ("content-type", "text/plain; charset=utf-8")
 _PROMETHEUS: Final = ("content-type", "text/plain; version=0.0.4; charset=utf-8")
@@ -21,8 +22,10 @@ HEALTH: Final = "/healthz"
 READINESS: Final = "/readyz"
 METRICS: Final = "/metrics"
 OPENAPI: Final = "/openapi.json"
-# What no page of another origin may read: it names sites, and tells how much traffic they have.
-INSIDE: Final = frozenset({METRICS})
+SNIPPET: Final = "/s.js"
+# What says itself which pages may read it. Metrics: none of another origin, for they name sites, and
+# tell how much traffic these have; an operator happens to have such pages open. The script: all.
+WITHOUT_CORS: Final = frozenset({METRICS, SNIPPET})
 
 Page = Callable[[Asker], Response]
 
@@ -48,6 +51,7 @@ class Pages:
         self._trouble = trouble
         self._describe = describe
         self._gate = gate
+        self._snippet = Snippet()
         self._document = b""
 
     @property
@@ -58,6 +62,7 @@ class Pages:
             READINESS: self._readiness,
             METRICS: self._metrics_page,
             OPENAPI: self._openapi,
+            SNIPPET: self._snippet.page,
         }
 
     def _readiness(self, _asker: Asker) -> Response:

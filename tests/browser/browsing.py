@@ -6,6 +6,7 @@ not know what the collector makes of it.
 
 import json
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -26,6 +27,22 @@ APP_ID: Final = "7e9d59a9-e4b3-45d4-b1c7-48287f1e5e8a"
 TRACK: Final = "/client/web/track"
 CID: Final = "/client/web/cid"
 
+# No look-ups in the background: they would fail on a closed network, and take time.
+FLAGS: Final = [
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+# Without a display Chromium says "HeadlessChrome", which visitors' browsers do not.
+AGENT: Final = (
+    "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) "
+    "Chrome/{}.0.0.0 Safari/537.36"
+)
+
+_BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _TYPES: Final = {".html": "text/html; charset=utf-8", ".css": "text/css", ".js": "text/javascript"}
 _POLL_MS: Final = 100
 
@@ -37,14 +54,22 @@ def unavailable(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
+def executable() -> str:
+    """Where Chromium is; without one the test is skipped."""
+    found = next(filter(None, map(shutil.which, _BROWSERS)), None)
+    return found or unavailable("no Chromium found; tests/browser/setup tells why")
+
+
 class PageServer:
     """Serves `pages/` and the bundles on a free loopback port; another origin than the collector.
 
-    `collector_url` is what `/settings.js` tells the pages. Use it as a context manager.
+    `collector_url` is what `/settings.js` tells the pages, `cache_control` goes with every file. Use
+    it as a context manager.
     """
 
     def __init__(self) -> None:
         self.collector_url = ""
+        self.cache_control = "no-store"
         server = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -56,7 +81,7 @@ class PageServer:
                 body = server.file(path)
                 self.send_response(200 if body is not None else 404)
                 self.send_header("Content-Type", _TYPES.get(Path(path).suffix, "text/plain"))
-                self.send_header("Cache-Control", "no-store")
+                self.send_header("Cache-Control", server.cache_control)
                 self.end_headers()
                 self.wfile.write(body or b"")
 

@@ -1,40 +1,36 @@
 """A real Chromium, a server of pages, and tabs that visit them."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
 
 import pytest
 from playwright.sync_api import Browser, Error, sync_playwright
 
-from tests.browser.browsing import BUNDLES, PAGES, PageServer, Tab, Visit, unavailable
+from tests.browser.browsing import (
+    AGENT,
+    BUNDLES,
+    FLAGS,
+    PAGES,
+    PageServer,
+    Tab,
+    Visit,
+    executable,
+    unavailable,
+)
+from tests.browser.shop import Shop
 from tests.support.process import CollectorProcess
-
-_BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-# No look-ups in the background: they would fail on a closed network, and take time.
-_FLAGS: Final = [
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 @pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
     """One browser for all tests of this folder."""
-    executable = next(filter(None, map(shutil.which, _BROWSERS)), None)
-    if executable is None:
-        unavailable("no Chromium found; tests/browser/setup tells why")
+    path = executable()
     # Playwright's loop counts as running in this thread until it is closed, hence no wider scope.
     with sync_playwright() as playwright:
         try:
-            browser = playwright.chromium.launch(executable_path=executable, args=_FLAGS)
+            browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
         except Error as error:
-            unavailable(f"{executable} does not start: {error}")
+            unavailable(f"{path} does not start: {error}")
         with browser:
             yield browser
 
@@ -54,12 +50,7 @@ def pages() -> Iterator[PageServer]:
 def visit(chromium: Browser, pages: PageServer) -> Iterator[Visit]:
     """Opens pages; each in a profile of its own, German and in Berlin."""
     contexts = []
-    # Without a display Chromium says "HeadlessChrome", which visitors' browsers do not.
-    version = chromium.version.partition(".")[0]
-    user_agent = (
-        "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) "
-        f"Chrome/{version}.0.0.0 Safari/537.36"
-    )
+    user_agent = AGENT.format(chromium.version.partition(".")[0])
 
     def open_page(collector: CollectorProcess, page: str, host: str = "localhost") -> Tab:
         context = chromium.new_context(
@@ -81,3 +72,17 @@ def collector(tmp_path: Path) -> Iterator[CollectorProcess]:
     """A running collector with the example's site and no limits."""
     with CollectorProcess(tmp_path) as process:
         yield process
+
+
+@pytest.fixture(scope="module")
+def tracking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]:
+    """A collector that the tests of a file share; each looks at its own pages only."""
+    with CollectorProcess(tmp_path_factory.mktemp("tracking")) as process:
+        yield process
+
+
+@pytest.fixture
+def shop(chromium: Browser, tracking: CollectorProcess) -> Iterator[Shop]:
+    """Pages that include the script of `tracking`."""
+    with Shop(chromium, tracking) as pages:
+        yield pages

@@ -81,7 +81,7 @@ def test_every_endpoint_and_page_is_in_it() -> None:
         for method in methods
         if not method.startswith("x-") and method not in {"options", "head"}
     }
-    own = {("GET", f"/{name}") for name in ("healthz", "readyz", "metrics", "openapi.json")}
+    own = {("GET", f"/{name}") for name in ("healthz", "readyz", "metrics", "openapi.json", "s.js")}
     tables = {(one.method, one.path) for one in (*ENDPOINTS, *ROUTES)}
     assert described == tables | own
 

@@ -116,7 +116,13 @@ def test_clients_cannot_make_new_series(collector: CollectorProcess) -> None:
 
 @pytest.mark.parametrize(
     ("path", "body"),
-    [("/healthz", b"ok\n"), ("/readyz", b"ready\n"), ("/metrics", None), ("/openapi.json", None)],
+    [
+        ("/healthz", b"ok\n"),
+        ("/readyz", b"ready\n"),
+        ("/metrics", None),
+        ("/openapi.json", None),
+        ("/s.js", None),
+    ],
 )
 def test_methods_of_pages(collector: CollectorProcess, path: str, body: bytes | None) -> None:
     """GET answers, HEAD answers the same head without a body, anything else is 405."""
@@ -126,8 +132,8 @@ def test_methods_of_pages(collector: CollectorProcess, path: str, body: bytes | 
         assert answer.status == 200
         assert body is None or answer.body == body
         # A page of another origin must not read what an operator's browser can reach.
-        allowed = answer.all("access-control-allow-origin")
-        assert allowed == ([] if path == "/metrics" else [ORIGIN[1]])
+        told = {"/metrics": [], "/s.js": ["*"]}
+        assert answer.all("access-control-allow-origin") == told.get(path, [ORIGIN[1]])
         wire.send(raw_http.request("HEAD", path))
         head = wire.answer(has_body=False)
         assert (head.status, head.one("content-type")) == (200, answer.one("content-type"))

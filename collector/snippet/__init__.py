@@ -1,0 +1,1 @@
+"""The tracker for web pages: `s.js` is its source, `shorten` makes it small, `serving` answers."""
