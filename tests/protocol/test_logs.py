@@ -130,7 +130,7 @@ def test_a_hostile_configuration_is_told_in_printable_lines(talkative: Collector
         checked = talkative.run("check")
         os.kill(talkative.pid, signal.SIGHUP)
         wait_until(
-            lambda: any("stay in force" in line for line in _lines(talkative)),
+            lambda: any("stays in force" in line for line in _lines(talkative)),
             timeout_s=10,
             what="the fault is told",
         )
