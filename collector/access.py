@@ -29,11 +29,13 @@ class Caller(msgspec.Struct, kw_only=True):
 
     `site` is known in the head phase only where the head names it. `origin` is None when the
     request has neither Origin nor Referer. `budget` is there where the request was counted, at
-    `counted_us`, towards the month `counted_in`.
+    `counted_us`, towards the month `counted_in`. `access`: the rules that let it in, by which it is
+    judged to its end whatever is read meanwhile.
     """
 
     head: Head
     address: str
+    access: "Access"
     origin: str | None = None
     key: Key | None = None
     site: Site | None = None
@@ -54,7 +56,7 @@ class Refused(msgspec.Struct, frozen=True):
 
 
 class Access:
-    """The rules of one configuration."""
+    """The rules of one configuration; a reload builds another."""
 
     def __init__(
         self,
@@ -63,8 +65,8 @@ class Access:
         *,
         monotonic_us: Callable[[], int],
     ) -> None:
-        self._sites = sites
-        self._limiter = limiter
+        self.sites = sites
+        self.limiter = limiter
         self._monotonic_us = monotonic_us
         self._verifiers: dict[str, TokenVerifier] = {}
         self._by_address: dict[
@@ -93,21 +95,21 @@ class Access:
     def batch_site(self, caller: Caller, name: str) -> Site | Refusal:
         """The site that a body names once for all its events, if the caller's key reaches it."""
         assert caller.key is not None, "only keyed endpoints name a site per batch"
-        return self._sites.key_tracking_code(caller.key, name)
+        return self.sites.key_tracking_code(caller.key, name)
 
     def only_site(self, caller: Caller) -> Site | None:
         """The one site that the caller's key reaches, if it is one only and switched on."""
         key = caller.key
         if key is None or key.scope != "site_access":
             return None
-        site = self._sites.by_id(key.site)
+        site = self.sites.by_id(key.site)
         return site if site is not None and site.active else None
 
     def item_site(self, caller: Caller, site_id: str) -> Site | Refusal:
         """The site that an event names for itself, if the caller may write to it."""
         if caller.key is not None:
-            return self._sites.key_site(caller.key, site_id)
-        return self._sites.browser_site(site_id, caller.origin or "")
+            return self.sites.key_site(caller.key, site_id)
+        return self.sites.browser_site(site_id, caller.origin or "")
 
     def batch_refused(
         self, endpoint: Endpoint, caller: Caller, site: Site, items: Sequence[Event | Refusal]
@@ -123,18 +125,18 @@ class Access:
         if endpoint.credentials == "app":
             refusal = self._application_refusal(caller, site, items)
         if refusal is None:
-            refusal = self._limiter.application(caller.address, site.id, self._monotonic_us())
+            refusal = self.limiter.application(caller.address, site.id, self._monotonic_us())
         return None if refusal is None else Refused(refusal, site=site)
 
     def site_refusal(self, site: Site) -> Refusal | None:
         """Ask the site's own limit for one request, however many of its events go there."""
-        return self._limiter.site(site.id, self._monotonic_us())
+        return self.limiter.site(site.id, self._monotonic_us())
 
     def within_limits(
         self, caller: Caller, items: list[Event | Refusal], sites: "list[Site | None]"
     ) -> "list[Site | None] | Refused":
         """One request of each site's limit; the items of one that is over it become refusals."""
-        if not self._limiter.has_site_limits:
+        if not self.limiter.has_site_limits:
             return sites
         asked: dict[str, Refusal | None] = {}
         for index, site in enumerate(sites):
@@ -157,7 +159,7 @@ class Access:
         budget = caller.budget
         if budget is not None:
             assert caller.key is not None, "only keys have a month"
-            budget = self._limiter.give_back(
+            budget = self.limiter.give_back(
                 caller.key.name, caller.counted_in, caller.counted_us, budget
             )
         return Refused(refusal, budget, site)
@@ -166,47 +168,49 @@ class Access:
         head = endpoint.read_head(request)
         if isinstance(head, Refusal):
             return Refused(head)
-        return Caller(head=head, address=address, origin=request_host(request.headers))
+        origin = request_host(request.headers)
+        return Caller(head=head, address=address, access=self, origin=origin)
 
     def _head_key(self, endpoint: Endpoint, request: Request, address: str) -> Caller | Refused:
         monotonic_us = self._monotonic_us()
         head = endpoint.read_head(request)
-        key = head if isinstance(head, Refusal) else self._sites.key_holder(head.key)
+        key = head if isinstance(head, Refusal) else self.sites.key_holder(head.key)
         if isinstance(key, Refusal) or isinstance(head, Refusal):
-            self._limiter.failed_auth(address, monotonic_us)
+            self.limiter.failed_auth(address, monotonic_us)
             assert isinstance(key, Refusal)
             return Refused(key)
-        if endpoint.limit == "tier" and not self._limiter.allows(key.tier):
+        if endpoint.limit == "tier" and not self.limiter.allows(key.tier):
             return Refused(_PLAN_REQUIRED)
         if key.scope == "site_access":
             # Its one site is known already: what that would refuse is not read, nor counted.
-            refusal = self._limiter.site_exhausted(key.site, monotonic_us)
+            refusal = self.limiter.site_exhausted(key.site, monotonic_us)
             if refusal is not None:
                 return self._only_site_exhausted(endpoint, request, key, refusal, monotonic_us)
         if endpoint.limit == "tier":
-            decision = self._limiter.tier(key.name, key.tier, monotonic_us, request.now_us)
+            decision = self.limiter.tier(key.name, key.tier, monotonic_us, request.now_us)
             if decision.refusal is not None:
                 return Refused(decision.refusal, decision.budget)
             return Caller(
                 head=head,
                 address=address,
+                access=self,
                 key=key,
                 budget=decision.budget,
                 counted_us=request.now_us,
                 counted_in=decision.counted_in,
             )
-        refusal = self._limiter.server(key.name, monotonic_us)
+        refusal = self.limiter.server(key.name, monotonic_us)
         if refusal is not None:
             return Refused(refusal)
-        return Caller(head=head, address=address, key=key)
+        return Caller(head=head, address=address, access=self, key=key)
 
     def _only_site_exhausted(
         self, endpoint: Endpoint, request: Request, key: Key, refusal: Refusal, monotonic_us: int
     ) -> Refused:
         budget = None
         if endpoint.limit == "tier":
-            budget = self._limiter.budget(key.name, key.tier, monotonic_us, request.now_us)
-        return Refused(refusal, budget, self._sites.by_id(key.site))
+            budget = self.limiter.budget(key.name, key.tier, monotonic_us, request.now_us)
+        return Refused(refusal, budget, self.sites.by_id(key.site))
 
     def _head_app(self, endpoint: Endpoint, request: Request, address: str) -> Caller | Refused:
         head = endpoint.read_head(request)
@@ -214,10 +218,10 @@ class Access:
             return Refused(head)
         # A caller that is no browser sends no Origin; a Referer then says nothing either.
         origin = request_host(request.headers) if "origin" in request.headers else None
-        site = self._sites.application(head.app_id, origin)
+        site = self.sites.application(head.app_id, origin)
         if isinstance(site, Refusal):
             return Refused(site)
-        return Caller(head=head, address=address, origin=origin, site=site)
+        return Caller(head=head, address=address, access=self, origin=origin, site=site)
 
     def _application_refusal(
         self, caller: Caller, site: Site, items: Sequence[Event | Refusal]

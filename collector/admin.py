@@ -48,6 +48,7 @@ GUARDS: Final[tuple[Header, ...]] = (
     ("x-robots-tag", "noindex"),
 )
 _encoder: Final = msgspec.json.Encoder()
+_OTHER: Final = "admin_other"
 _JSON: Final = ("content-type", "application/json")
 _HTML: Final = ("content-type", "text/html; charset=utf-8")
 _TEXT: Final = ("content-type", "text/plain; charset=utf-8")
@@ -142,6 +143,15 @@ class Admin:
             path == prefix or path.startswith(f"{prefix}/") for prefix in PREFIXES
         )
 
+    def knows(self, path: str) -> bool:
+        """Whether there is such a page."""
+        return path in self._by_path
+
+    def name_of(self, method: str, path: str) -> str:
+        """By which name a request is counted."""
+        route, _ = self._find(method, path)
+        return _OTHER if route is None else route.name
+
     async def answer(
         self, method: str, path: str, query: str, asker: Asker, body: Body
     ) -> tuple[Response, str]:
@@ -149,7 +159,7 @@ class Admin:
         route, response = self._find(method, path)
         if route is None:
             await self._bodies.discard(body, asker.headers)
-            return guarded(response), "admin_other"
+            return guarded(response), _OTHER
         grant = self._admit(route, asker)
         if isinstance(grant, Response):
             await self._bodies.discard(body, asker.headers)

@@ -6,6 +6,7 @@ from importlib.metadata import version
 import msgspec
 
 from collector.metrics import Metrics
+from collector.reload import Configuration
 
 
 class Count(msgspec.Struct):
@@ -36,6 +37,7 @@ class State(msgspec.Struct):
     started: str
     now: str
     trouble: str
+    configuration: Configuration
     events: list[Count]
     requests: list[Requests]
     numbers: dict[str, float]
@@ -51,11 +53,13 @@ class StateReader:
         *,
         now: Callable[[], str],
         trouble: Callable[[], str],
+        configuration: Callable[[], Configuration],
     ) -> None:
         self._metrics = metrics
         self._gauges = gauges
         self._now = now
         self._trouble = trouble
+        self._configuration = configuration
         self._started = now()
         self._version = version("event-collector")
 
@@ -66,6 +70,7 @@ class StateReader:
             started=self._started,
             now=self._now(),
             trouble=self._trouble(),
+            configuration=self._configuration(),
             events=[Count(*labels, n) for labels, n in sorted(self._metrics.events.items())],
             requests=[Requests(*labels, n) for labels, n in sorted(self._metrics.requests.items())],
             numbers={

@@ -23,6 +23,11 @@ class FailedLogins:
         self._by_address = Buckets(per_minute, 0, entries_max)
         self._together = Buckets(per_minute * _ADDRESSES, 0, 1)
 
+    def change(self, per_minute: int, entries_max: int, now_us: int) -> None:
+        """Go on with other limits; what failed stays counted."""
+        self._by_address.change(per_minute, 0, entries_max, now_us)
+        self._together.change(per_minute * _ADDRESSES, 0, 1, now_us)
+
     def wait_s(self, address: str, now_us: int) -> int:
         """Whole seconds until a token of `address` is looked at again; 0: at once."""
         key = address_key(address)

@@ -8,8 +8,11 @@ Rules that this module keeps:
 3. Memory is bounded, and nobody's state is thrown away to make room for somebody else's: only a
    bucket that is full again, and so tells nothing, is forgotten.
 4. Where a caller's state lies depends on a salted hash, so that nobody can aim at somebody else's.
-5. No call does more than a few steps of housekeeping: nothing is copied, no table is large.
+5. No call does more than a few steps of housekeeping: nothing is copied, no table is large. But
+   for a change to a smaller burst, which looks at every bucket once.
 6. A clock that steps back counts as one that stood still: nobody waits longer for it.
+7. A change of rate or burst forgets no token that was taken: scaled time goes on where it was, at
+   another pace.
 
 Used from the event loop only. `now_us` is microseconds of a monotonic clock with any origin. Must
 not know who the callers are, nor how a refusal is answered.
@@ -61,16 +64,24 @@ class Buckets:
     """
 
     def __init__(self, requests_per_minute: int, burst: int, entries_max: int) -> None:
+        self._set(requests_per_minute, burst, entries_max)
+        self._forget()
+        self._last_us = 0
+        self._stepped_back_us = 0
+
+    def _set(self, requests_per_minute: int, burst: int, entries_max: int) -> None:
         self.requests_per_minute = requests_per_minute
+        self.burst = burst
         self._second = requests_per_minute * _SECOND_US
         self._capacity = (burst or requests_per_minute) * _MINUTE_US
         self._entries_max = entries_max
+
+    def _forget(self) -> None:
+        self._offset = 0
         self._shards: list[dict[Key, int]] = [{} for _ in range(_SHARDS)]
         self._overflow = [0] * _OVERFLOW_BUCKETS
         # Every key that has a bucket, once; the next to be looked at stands first.
         self._to_sweep: deque[Key] = deque()
-        self._last_us = 0
-        self._stepped_back_us = 0
 
     def __len__(self) -> int:
         """How many callers have a bucket of their own; never more than `entries_max`."""
@@ -90,7 +101,7 @@ class Buckets:
             self._stepped_back_us += self._last_us - now_us
             now_us = self._last_us
         self._last_us = now_us
-        now = now_us * rate
+        now = now_us * rate + self._offset
         shard = self._shards[hash(key) % _SHARDS]
         full_at = shard.get(key)
         if full_at is None:
@@ -128,6 +139,50 @@ class Buckets:
         """What `pay` would return; nothing is taken."""
         return self._left(key, now_us) - _MINUTE_US if self.requests_per_minute else 0
 
+    def change(self, requests_per_minute: int, burst: int, entries_max: int, now_us: int) -> None:
+        """Go on with another rate, burst and number of entries.
+
+        What was taken stays taken, and comes back at the new pace; of a burst that is smaller now
+        at most all is taken. A limit that is switched off forgets; one that is switched on begins
+        with full buckets.
+        """
+        if not requests_per_minute or not self.requests_per_minute:
+            self._set(requests_per_minute, burst, entries_max)
+            self._forget()
+            return
+        now, before = self._scale(now_us), self._capacity
+        self._offset = now - self._last_us * requests_per_minute
+        self._set(requests_per_minute, burst, entries_max)
+        if self._capacity < before:
+            self._shorten(now + self._capacity)
+
+    def carry(self, key: Key, other: "Buckets", now_us: int) -> None:
+        """Take over what `key` took of `other` and has not got back, unless it took more here."""
+        if not self.requests_per_minute or not other.requests_per_minute:
+            return
+        taken = min(other.missing(key, now_us), self._capacity)
+        if taken <= self.missing(key, now_us):
+            return
+        now = self._scale(now_us)
+        shard = self._shards[hash(key) % _SHARDS]
+        if key not in shard:
+            if not self._has_room(now):
+                return
+            self._to_sweep.append(key)
+        shard[key] = now + taken
+
+    def missing(self, key: Key, now_us: int) -> int:
+        """What the bucket of `key` lacks until it is full, in scaled time: 60 s are a token."""
+        return self._capacity - self._left(key, now_us) if self.requests_per_minute else 0
+
+    def _shorten(self, full_at_max: int) -> None:
+        """Nobody's bucket is full later than `full_at_max`."""
+        self._overflow = [min(full_at, full_at_max) for full_at in self._overflow]
+        for shard in self._shards:
+            for key, full_at in shard.items():
+                if full_at > full_at_max:
+                    shard[key] = full_at_max  # a name that is there: nothing moves
+
     def _pay_shared(self, key: Key, now: int) -> int:
         slot = hash(key) % _OVERFLOW_BUCKETS
         full_at = max(self._overflow[slot], now) + _MINUTE_US
@@ -163,7 +218,7 @@ class Buckets:
             self._stepped_back_us += self._last_us - now_us
             now_us = self._last_us
         self._last_us = now_us
-        return now_us * self.requests_per_minute
+        return now_us * self.requests_per_minute + self._offset
 
     def _has_room(self, now: int) -> bool:
         """Make room for a newcomer: forget some of the buckets that are full again.

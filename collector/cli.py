@@ -4,7 +4,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import click
 
@@ -12,6 +12,7 @@ from collector import cli_lake, config_file, keys, render
 from collector import demo as demonstration
 from collector.cli_audit import audit, show_receipt
 from collector.cli_export import export
+from collector.cli_keys import keys_group
 from collector.cli_prove import prove
 from collector.cli_quarantine import quarantine
 from collector.cli_shared import (
@@ -47,9 +48,12 @@ def main(context: click.Context) -> None:
     # collector must be told instead: a connection that breaks raises the same signal.
     is_speaking = context.invoked_subcommand in _SPEAKING
     signal.signal(signal.SIGPIPE, signal.SIG_IGN if is_speaking else signal.SIG_DFL)
-    # The server knows what to do about signals itself.
     if context.invoked_subcommand != "serve":
         clear_up_when_ended()
+    else:
+        # A reload that is asked for before the server knows what to do about it must not end it:
+        # it is about to read the configuration anyway.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 @main.command()
@@ -75,34 +79,6 @@ def check(path: Path | None) -> None:
             click.echo(config_file.Fault(str(name), "enrich.scan_sessions", str(error)), err=True)
             sys.exit(EXIT_FAULTY)
     click.echo(f"{name}: ok, {len(config.sites)} site(s), {len(config.keys)} key(s)")
-
-
-@main.group("keys")
-def keys_group() -> None:
-    """API keys for back ends (Scanova's X-API-Key, Zenovay's Bearer)."""
-
-
-@keys_group.command("new")
-@click.option("--name", default="backend", show_default=True, help="Name shown in key_id.")
-@click.option("--site", default="demo", show_default=True, help="Site the key may write to.")
-@click.option("--team", default="demo", show_default=True, help="Team the key belongs to.")
-@click.option("--tier", default="pro", show_default=True, help="Zenovay limits that apply.")
-@click.option(
-    "--scope",
-    type=click.Choice(["site_access", "full_access"]),
-    default="site_access",
-    show_default=True,
-    help="One site, or every site of the team.",
-)
-def keys_new(
-    name: str, site: str, team: str, tier: str, scope: Literal["site_access", "full_access"]
-) -> None:
-    """Make a key: shown once, only its SHA-256 is kept in the configuration."""
-    key = keys.new_key()
-    click.echo(f"key (shown only now): {key}\n\nadd to config.toml:\n")
-    click.echo(
-        keys.toml_block(name=name, key_text=key, site=site, team=team, tier=tier, scope=scope)
-    )
 
 
 @main.group("admin-token")
@@ -277,7 +253,7 @@ def _own_url(config: Config) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{config.server.port}"
 
 
-for command in (audit, prove, quarantine, show_receipt):
+for command in (audit, keys_group, prove, quarantine, show_receipt):
     main.add_command(command)
 for command in (export, cli_lake.compact, cli_lake.retention, cli_lake.erase):
     main.add_command(command)

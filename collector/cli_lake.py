@@ -33,7 +33,7 @@ def order(config: Config, command: str, arguments: dict[str, Any]) -> Any:
     Returns its value as plain JSON. Raises `StorageError` or OSError.
     """
     # The server is loaded for commands that need it only: it takes longer than the others do.
-    from collector import service  # noqa: PLC0415
+    from collector import running  # noqa: PLC0415
 
     stop = threading.Event()
     for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -45,7 +45,7 @@ def order(config: Config, command: str, arguments: dict[str, Any]) -> Any:
             click.echo(f"\r\033[K{done}/{total} {word}", nl=False, err=True)
 
     try:
-        value = service.give_order(config, command, arguments, watch=watch, wait=stop.wait)
+        value = running.give_order(config, command, arguments, watch=watch, wait=stop.wait)
     finally:
         if shows:
             click.echo("\r\033[K", nl=False, err=True)

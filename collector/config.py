@@ -25,6 +25,7 @@ Capacity = Annotated[int, Meta(ge=1)]
 # Kinds of text. The default of a setting is always allowed, whatever its kind asks.
 Name = Annotated[str, Meta(extra={"kind": "name"})]
 Sha256 = Annotated[str, Meta(extra={"kind": "sha256"})]
+Day = Annotated[str, Meta(extra={"kind": "day"})]
 Uuid = Annotated[str, Meta(extra={"kind": "uuid"})]
 ListenHost = Annotated[str, Meta(extra={"kind": "listen_host"})]
 Network = Annotated[str, Meta(extra={"kind": "network"})]
@@ -81,6 +82,10 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     # Prometheus asks without credentials unless it is told some.
     metrics_need_token: bool = False
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    # "json": one object per line, for what collects logs.
+    log_format: Literal["text", "json"] = "text"
+    # A line costs about as much as a small event; paths, never queries or addresses.
+    log_requests: bool = False
 
 
 class Storage(msgspec.Struct, frozen=True, kw_only=True):
@@ -229,6 +234,8 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     site: Name = ""
     scope: Literal["site_access", "full_access"] = "site_access"
     tier: Name = "free"
+    # Day it was made, as `collector keys new --write` notes it; only shown.
+    created: Day = ""
 
 
 DEFAULT_TIERS: Final = {

@@ -10,6 +10,7 @@ import ipaddress
 import os
 import re
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -82,6 +83,14 @@ def uuid(text: str, _folder: Path) -> str:
     if not _UUID.fullmatch(text):
         raise BadValue("must be a UUID such as 7e9d59a9-e4b3-45d4-b1c7-48287f1e5e8a")
     return str(UUID(text))
+
+
+def day(text: str, _folder: Path) -> str:
+    """A date such as 2026-11-27."""
+    try:
+        return date.fromisoformat(text).isoformat()
+    except ValueError:
+        raise BadValue("must be a date such as 2026-11-27") from None
 
 
 def listen_host(text: str, _folder: Path) -> str:
@@ -180,6 +189,7 @@ KINDS: Final[dict[str, Callable[[str, Path], str]]] = {
     "name": name,
     "sha256": sha256,
     "uuid": uuid,
+    "day": day,
     "listen_host": listen_host,
     "network": network,
     "domain_pattern": domain_pattern,

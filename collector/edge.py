@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Protocol
 
 from collector import http
-from collector.access import Access
 from collector.adapters.contract import (
     Budget,
     Endpoint,
@@ -92,7 +91,6 @@ class Edge:
         endpoints: Iterable[Endpoint | PlainEndpoint],
         pages: Mapping[str, Page],
         admin: Admin,
-        access: Access,
         pipeline: Pipeline,
         admission: Admission,
         pace: Pace,
@@ -106,7 +104,6 @@ class Edge:
     ) -> None:
         self._pages = pages
         self._admin = admin
-        self._access = access
         self._pipeline = pipeline
         self._admission = admission
         self._pace = pace
@@ -147,6 +144,17 @@ class Edge:
             if self.is_stopping and self._in_flight == 0:
                 self._drained.set()
 
+    def knows(self, path: str) -> bool:
+        """Whether something is there, whatever the method."""
+        return path in self._paths or path in self._pages or self._admin.knows(path)
+
+    def name_of(self, method: str, path: str) -> str:
+        """The endpoint of a request, by the name that it is counted under."""
+        if self._admin.owns(path):
+            return self._admin.name_of(method, path)
+        found = self._ingesting.get((method, path)) or self._plain.get((method, path))
+        return found.name if found else "other"
+
     async def drain(self, timeout_s: float) -> None:
         """Refuse newcomers, wait at most `timeout_s` for the requests in flight."""
         self.is_stopping = True
@@ -170,7 +178,7 @@ class Edge:
             if isinstance(passage, Refusal):
                 return await self._shed(endpoint, passage, scope, headers, body)
             address = self._addresses.read(scope.client, headers)
-            refusal = self._access.address_refusal(endpoint, address)
+            refusal = self._pipeline.access.address_refusal(endpoint, address)
             if refusal is not None and not endpoint.refusals_vary:
                 # Not even made a request of: floods end here.
                 passage.leave(started_s)

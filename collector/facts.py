@@ -5,6 +5,7 @@ rules of privacy last, so that nothing filled in escapes them. Here the client's
 the last time. Must not know a protocol, do I/O, or judge whether an event is accepted.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 from collector.access import Caller
@@ -117,6 +118,10 @@ class Facts:
                 row.is_duplicate = 1
                 if key is not None:
                     self._marker.mark_repeat(row, key)
+
+    def adopt(self, sites: Iterable[Site]) -> None:
+        """Mark rows by the rules of `sites` from now on; see `Marker.adopt`."""
+        self._marker.adopt(sites)
 
     def forget_past_days(self, now_us: int) -> None:
         """Have nothing left of a salt whose day is over; once a second, traffic or not."""

@@ -26,6 +26,7 @@ from collector.http import BodyReader
 from collector.metrics import Metrics
 from collector.pages import Pages
 from collector.receipt import time_text
+from collector.reload import Reload
 from storage import Files
 
 
@@ -39,7 +40,11 @@ class Clocks(msgspec.Struct, frozen=True):
 
 
 class Inside:
-    """`admin` answers what is below /admin and /dashboard, `pages` what programs ask for."""
+    """`admin` answers what is below /admin and /dashboard, `pages` what programs ask for.
+
+    `failures`: wrong admin tokens. `config` is that of the start: `reload.in_force` has the sites,
+    keys, tiers and limits of now.
+    """
 
     def __init__(
         self,
@@ -51,14 +56,16 @@ class Inside:
         trouble: Callable[[], str],
         bodies: BodyReader,
         addresses: AddressReader,
+        reload: Reload,
         clocks: Clocks,
     ) -> None:
         server, limits = config.server, config.limits
+        self.failures = FailedLogins(limits.admin_failed_auth_per_minute, limits.addresses_max)
         gate = Gate(
             server.admin_token_sha256,
             addresses=addresses,
             sessions=Sessions(server.admin_session_ms),
-            failures=FailedLogins(limits.admin_failed_auth_per_minute, limits.addresses_max),
+            failures=self.failures,
             monotonic_us=clocks.monotonic_us,
         )
 
@@ -66,7 +73,11 @@ class Inside:
             return datetime.fromtimestamp(clocks.now_us() / 1_000_000, UTC).date()
 
         state = StateReader(
-            metrics, gauges, now=lambda: time_text(clocks.now_us()), trouble=trouble
+            metrics,
+            gauges,
+            now=lambda: time_text(clocks.now_us()),
+            trouble=trouble,
+            configuration=reload.told,
         )
         lookups = Lookups(
             config.storage.directory,

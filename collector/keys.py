@@ -49,10 +49,12 @@ def toml_block(
     team: str,
     tier: str,
     scope: Literal["site_access", "full_access"],
+    created: str = "",
 ) -> str:
     """The `[[keys]]` table for a key, ready to be appended to a configuration file.
 
-    `site` belongs to `site_access`, `team` to `full_access`; an empty one is left out.
+    `site` belongs to `site_access`, `team` to `full_access`; `created` is a day such as 2026-11-27.
+    What is empty is left out.
     """
     members = {
         "name": name,
@@ -61,6 +63,7 @@ def toml_block(
         "site": site,
         "scope": scope,
         "tier": tier,
+        "created": created,
     }
     lines = [f"{member} = {quoted(value)}\n" for member, value in members.items() if value]
     return "[[keys]]\n" + "".join(lines)

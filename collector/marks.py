@@ -28,9 +28,17 @@ class Marker:
     """Marks rows by the rules of their sites. `copies_max`: see `RepeatCounter`; 0: no limit."""
 
     def __init__(self, sites: Iterable[Site], *, copies_max: int) -> None:
-        self._fraud_rules = {site.id: frozenset(site.fraud_rules) for site in sites}
+        self._fraud_rules: dict[str, frozenset[str]] = {}
+        self.adopt(sites)
         self._copies_max = copies_max
         self._copies = RepeatCounter()
+
+    def adopt(self, sites: Iterable[Site]) -> None:
+        """Mark by the rules of `sites` from now on.
+
+        A site that is gone keeps its own: rows may still be on their way to it.
+        """
+        self._fraud_rules |= {site.id: frozenset(site.fraud_rules) for site in sites}
 
     def mark(self, row: Row, fired: frozenset[str], *, is_automated: bool) -> None:
         """Flag `row`, whose agent satisfied the rules `fired`; `is_automated`: so its page says.

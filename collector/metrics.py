@@ -13,6 +13,9 @@ from typing import Final
 SECONDS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 ROWS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)
 
+# What may come of reading the configuration again.
+RELOADS: Final = ("taken", "unchanged", "refused")
+
 EventLabels = tuple[str, str, str, str]  # site, protocol, outcome, reason
 
 
@@ -46,6 +49,8 @@ class Metrics:
     def __init__(self) -> None:
         self._events: defaultdict[EventLabels, int] = defaultdict(int)
         self._requests: defaultdict[tuple[str, int], int] = defaultdict(int)
+        # Of the configuration; a result that never came shows as 0, so that its rate is known.
+        self.reloads: dict[str, int] = dict.fromkeys(RELOADS, 0)
         self.commit_seconds = Histogram(SECONDS)
         self.commit_events = Histogram(ROWS)
         self.ack_seconds = Histogram(SECONDS)
@@ -58,6 +63,10 @@ class Metrics:
     def count_request(self, endpoint: str, status: int) -> None:
         """Count one answered request."""
         self._requests[endpoint, status] += 1
+
+    def count_reload(self, result: str) -> None:
+        """Count one reading of the configuration, by its result (`RELOADS`)."""
+        self.reloads[result] += 1
 
     def observe_commit(self, seconds: float, rows: int) -> None:
         """Count one group commit."""
@@ -87,6 +96,9 @@ class Metrics:
             out.append(
                 f'collector_requests_total{{endpoint="{endpoint}",status="{status}"}} {count}'
             )
+        out += _head("collector_config_reloads_total", "counter", "configuration read again")
+        for result, count in self.reloads.items():
+            out.append(f'collector_config_reloads_total{{result="{result}"}} {count}')
         for name, histogram, meaning in (
             ("collector_commit_seconds", self.commit_seconds, "write and sync of one group"),
             ("collector_commit_events", self.commit_events, "rows in one group"),

@@ -46,7 +46,8 @@ class Pipeline:
         now_us: Callable[[], int],
         quarantine: Quarantine,
     ) -> None:
-        self._access = access
+        # The rules in force; a reload puts others in their place.
+        self.access = access
         self._turns = turns
         self._counts = counts
         self._now_us = now_us
@@ -58,7 +59,7 @@ class Pipeline:
 
         `Access.address_refusal` was asked before.
         """
-        caller = self._access.head(endpoint, request, address)
+        caller = self.access.head(endpoint, request, address)
         if not isinstance(caller, Refused):
             return caller
         if endpoint.refusals_vary:

@@ -21,7 +21,7 @@ from typing import Any, Final
 import msgspec
 
 from collector import rawbody
-from collector.access import Access, Caller
+from collector.access import Caller
 from collector.adapters.contract import Endpoint, Request
 from collector.config import Site
 from collector.event import Outcome
@@ -70,7 +70,6 @@ class Quarantine:
         self,
         aside: aside.Aside,
         *,
-        access: Access,
         mask: Mask,
         bytes_max: int,
         days: int,
@@ -79,11 +78,11 @@ class Quarantine:
         in_thread: Callable[..., Awaitable[Any]],
     ) -> None:
         self._aside = aside
-        self._access = access
         self._mask = mask
         self._bytes_max = bytes_max
         self._days = days
-        self._site_days = site_days
+        # How long those of a site are kept; a reload puts others in their place.
+        self.site_days = site_days
         self._now_us = now_us
         self._in_thread = in_thread
         self._flushes: list[asyncio.Future[None]] = []
@@ -212,11 +211,11 @@ class Quarantine:
         shape = endpoint.shape
         name = rawbody.text_of(members, shape.site) or rawbody.text_of(beside, shape.site)
         if not name:
-            return self._access.only_site(caller)
+            return caller.access.only_site(caller)
         if shape.is_tracking_code:
-            found = self._access.batch_site(caller, name)
+            found = caller.access.batch_site(caller, name)
         else:
-            found = self._access.item_site(caller, name)
+            found = caller.access.item_site(caller, name)
         return None if isinstance(found, Refusal) else found
 
     def _consider(
@@ -336,12 +335,12 @@ class Quarantine:
             # Not a part of the write: what was kept stays kept if this fails.
             await self._in_thread(self._aside.join)
         now_us = self._now_us()
-        expires = self._days or any(self._site_days.values())
+        expires = self._days or any(self.site_days.values())
         if expires and now_us - self._expired_us >= _EXPIRE_EVERY_US:
             self._expired_us = now_us
             borders = {
                 site: now_us - days * _DAY_US if days else 0
-                for site, days in self._site_days.items()
+                for site, days in self.site_days.items()
             }
             before_us = now_us - self._days * _DAY_US if self._days else 0
             if await self._in_thread(self._aside.expire, before_us, borders):
@@ -353,11 +352,6 @@ class Quarantine:
                 kept = candidate.kept
                 sizes[kept.site_id] = sizes.get(kept.site_id, 0) + aside.size_of(kept)
             self._used = sizes
-
-
-def shorter(days: int, others: int) -> int:
-    """The shorter of two times in days, of which 0 means for ever."""
-    return min(days, others) if days and others else days or others
 
 
 def violations_json(violations: tuple[Violation, ...]) -> msgspec.Raw | None:

@@ -1,6 +1,7 @@
 """How much a caller may send: which limit asks whom, and what he is told who sends too much.
 
-Owns the limits of one configuration: per client address, per key, per tier and month, per site,
+Owns the limits of one configuration (a reload builds another, which takes the buckets and counts
+over): per client address, per key, per tier and month, per site,
 and failed authentications per address. `buckets` does the arithmetic, `usage` counts months,
 `addresses` tells who an address stands for. Used from the event loop only. Clocks are passed in, in
 microseconds: `mono_us` is monotonic with any origin, the same for all calls; `wall_us` is Unix
@@ -45,8 +46,15 @@ class _Limit(Buckets):
     ) -> None:
         super().__init__(requests_per_minute, burst, entries_max)
         self._kind = kind
-        self._message = message
+        self.message = message
         self._refusals: dict[int, Refusal] = {}
+
+    def adopt(self, other: "_Limit", entries_max: int, mono_us: int) -> "_Limit":
+        """Go on with the rate, burst and words of `other`; what was taken stays taken."""
+        self.change(other.requests_per_minute, other.burst, entries_max, mono_us)
+        self.message = other.message
+        self._refusals = {}
+        return self
 
     def ask(self, key: Key, mono_us: int) -> Refusal | None:
         """Take a token; None when there was one."""
@@ -65,7 +73,7 @@ class _Limit(Buckets):
 
     def refusal(self, wait_s: int) -> Refusal:
         """What somebody is told who has to wait so long for a token."""
-        refusal = Refusal(self._kind, self._message, retry_after_s=wait_s)
+        refusal = Refusal(self._kind, self.message, retry_after_s=wait_s)
         return self._refusals.setdefault(wait_s, refusal)
 
 
@@ -76,30 +84,30 @@ class Limiter:
     """
 
     def __init__(self, limits: Limits, tiers: dict[str, Tier], sites: Iterable[Site]) -> None:
-        entries_max = limits.addresses_max
+        self._addresses_max = entries_max = limits.addresses_max
         self.usage = MonthlyUsage()
         self._tiers = tiers
-        self._browser = _per_minute(
+        self.browser_limit = _per_minute(
             limits.browser_requests_per_minute, limits.browser_burst, entries_max
         )
-        self._server = _per_minute(
+        self.server_limit = _per_minute(
             limits.server_requests_per_minute, limits.server_burst, entries_max
         )
-        self._application = _per_minute(
+        self.application_limit = _per_minute(
             limits.croct_requests_per_minute, limits.croct_burst, entries_max
         )
-        self._failed_auth = _Limit(
+        self.failed_auth_limit = _Limit(
             limits.failed_auth_per_minute,
             limits.failed_auth_burst,
             entries_max,
             AUTH_THROTTLED,
             "Too many failed authentications from this address",
         )
-        self._by_tier = {
+        self.by_tier = {
             name: _per_minute(tier.requests_per_minute, tier.burst, entries_max)
             for name, tier in tiers.items()
         }
-        self._by_site = {
+        self.by_site = {
             site.id: _Limit(
                 site.requests_per_minute,
                 site.burst,
@@ -112,49 +120,73 @@ class Limiter:
             if site.requests_per_minute
         }
 
+    def take_over(
+        self, before: "Limiter", moved: Iterable[tuple[str, str, str]], mono_us: int
+    ) -> None:
+        """Go on where the limiter of the rules before this one is: nobody gets a fresh budget.
+
+        `moved`: the keys that have another tier now, each with the old one and the new. `before`
+        may go on being asked by requests under way, and pays from the same buckets.
+        """
+        self.usage = before.usage
+
+        def adopt(old: _Limit, new: _Limit) -> _Limit:
+            return old.adopt(new, self._addresses_max, mono_us)
+
+        self.browser_limit = adopt(before.browser_limit, self.browser_limit)
+        self.server_limit = adopt(before.server_limit, self.server_limit)
+        self.application_limit = adopt(before.application_limit, self.application_limit)
+        self.failed_auth_limit = adopt(before.failed_auth_limit, self.failed_auth_limit)
+        for name in self.by_tier.keys() & before.by_tier.keys():
+            self.by_tier[name] = adopt(before.by_tier[name], self.by_tier[name])
+        for name in self.by_site.keys() & before.by_site.keys():
+            self.by_site[name] = before.by_site[name].adopt(self.by_site[name], 1, mono_us)
+        for key_name, tier_before, tier_now in moved:
+            self.by_tier[tier_now].carry(key_name, before.by_tier[tier_before], mono_us)
+
     @property
     def has_site_limits(self) -> bool:
         """Whether any site has a limit of its own."""
-        return bool(self._by_site)
+        return bool(self.by_site)
 
     @property
     def limits_browsers(self) -> bool:
         """Whether `browser` ever refuses."""
-        return bool(self._browser.requests_per_minute)
+        return bool(self.browser_limit.requests_per_minute)
 
     @property
     def limits_failed_auth(self) -> bool:
         """Whether `failed_auth_blocked` ever refuses."""
-        return bool(self._failed_auth.requests_per_minute)
+        return bool(self.failed_auth_limit.requests_per_minute)
 
     def browser(self, address: str, mono_us: int) -> Refusal | None:
         """Ask for a request from a browser; all browser endpoints of Scanova share this budget."""
-        limit = self._browser
+        limit = self.browser_limit
         left = limit.pay(address_key(address), mono_us)
         return None if left >= 0 else limit.refused(left)
 
     def server(self, key_name: str, mono_us: int) -> Refusal | None:
         """Ask for a request with an API key to Scanova's server endpoints, which share this one."""
-        return self._server.ask(key_name, mono_us)
+        return self.server_limit.ask(key_name, mono_us)
 
     def application(self, address: str, site_id: str, mono_us: int) -> Refusal | None:
         """Ask for a Croct beacon: of its sender and of its site, and of neither if one says no."""
-        site = self._by_site.get(site_id)
+        site = self.by_site.get(site_id)
         refusal = None if site is None else site.would_refuse(site_id, mono_us)
         if refusal is None:
-            refusal = self._application.ask(address_key(address), mono_us)
+            refusal = self.application_limit.ask(address_key(address), mono_us)
         if refusal is None and site is not None:
             refusal = site.ask(site_id, mono_us)
         return refusal
 
     def site(self, site_id: str, mono_us: int) -> Refusal | None:
         """Ask for a request that writes to the site, however many of its events do."""
-        site = self._by_site.get(site_id)
+        site = self.by_site.get(site_id)
         return None if site is None else site.ask(site_id, mono_us)
 
     def site_exhausted(self, site_id: str, mono_us: int) -> Refusal | None:
         """What `site` would say; nothing is taken."""
-        site = self._by_site.get(site_id)
+        site = self.by_site.get(site_id)
         return None if site is None else site.would_refuse(site_id, mono_us)
 
     def tier(self, key_name: str, tier_name: str, mono_us: int, wall_us: int) -> Decision:
@@ -164,7 +196,7 @@ class Limiter:
         is one of the configured tiers.
         """
         tier = self._tiers[tier_name]
-        limit = self._by_tier[tier_name]
+        limit = self.by_tier[tier_name]
         refusal: Refusal | None = None
         counted_in = ""
         if 0 < tier.requests_per_month <= self.usage.used(key_name, wall_us):
@@ -182,7 +214,7 @@ class Limiter:
 
     def budget(self, key_name: str, tier_name: str, mono_us: int, wall_us: int) -> Budget:
         """What is left to a key of the tier; nothing is taken and nothing counted."""
-        taken = self._by_tier[tier_name].peek(key_name, mono_us)
+        taken = self.by_tier[tier_name].peek(key_name, mono_us)
         return self._budget(key_name, self._tiers[tier_name], taken, wall_us)
 
     def _budget(self, key_name: str, tier: Tier, taken: Taken, wall_us: int) -> Budget:
@@ -217,11 +249,11 @@ class Limiter:
 
     def failed_auth_blocked(self, address: str, mono_us: int) -> Refusal | None:
         """Ask whether so many authentications from `address` failed that no more are looked at."""
-        return self._failed_auth.would_refuse(address_key(address), mono_us)
+        return self.failed_auth_limit.would_refuse(address_key(address), mono_us)
 
     def failed_auth(self, address: str, mono_us: int) -> None:
         """Note a failed authentication from `address`."""
-        self._failed_auth.ask(address_key(address), mono_us)
+        self.failed_auth_limit.ask(address_key(address), mono_us)
 
 
 def _per_minute(requests_per_minute: int, burst: int, entries_max: int) -> _Limit:

@@ -23,14 +23,12 @@ from collector import quarantine as keeping
 from collector import rawbody
 from collector.access import Caller
 from collector.adapters.contract import Endpoint, Head, PlainEndpoint, Request
-from collector.config import Key
 from collector.event import Event, Outcome, Row, Verdict
 from collector.normalise import Clock
 from collector.orders import OrderFailed
 from collector.pipeline import Pipeline
 from collector.quarantine import Quarantine
 from collector.refusal import INACTIVE_SITE, SUSPENDED, UNKNOWN_SITE, Refusal
-from collector.sites import Sites
 from storage import aside, asidereader
 
 REPLAYED_FLAG: Final = "replayed"
@@ -87,8 +85,6 @@ class Replay:
         pipeline: Pipeline,
         quarantine: Quarantine,
         aside: aside.Aside,
-        sites: Sites,
-        keys: Iterable[Key],
         endpoints: Iterable[Endpoint | PlainEndpoint],
         clock: Clock,
         directory: Path,
@@ -98,8 +94,6 @@ class Replay:
         self._pipeline = pipeline
         self._quarantine = quarantine
         self._aside = aside
-        self._sites = sites
-        self._keys = {key.name: key for key in keys}
         self._endpoints = {one.path: one for one in endpoints if isinstance(one, Endpoint)}
         self._clock = clock
         self._directory = directory
@@ -165,7 +159,8 @@ class Replay:
 
     async def _one(self, kept: aside.Kept, *, dry_run: bool) -> _Result:
         endpoint = self._endpoints.get(kept.endpoint)
-        site = self._sites.by_id(kept.site_id)
+        access = self._pipeline.access
+        site = access.sites.by_id(kept.site_id)
         if endpoint is None:
             return _Kept("unknown_endpoint")
         if site is None:
@@ -192,8 +187,14 @@ class Replay:
         # What a protocol reports as an address was masked, and a mask is nobody's address.
         item.client_address = None
         request.now_us = item.row.received_time = self._now_us()
-        key = self._keys.get(kept.key_id or "")
-        caller = Caller(head=Head(), address="", origin=kept.origin, key=key, site=site)
+        caller = Caller(
+            head=Head(),
+            address="",
+            access=access,
+            origin=kept.origin,
+            key=access.sites.key_named(kept.key_id or ""),
+            site=site,
+        )
         return await self._pipeline.store_again(endpoint, request, caller, item, site)
 
 

@@ -1,7 +1,7 @@
 """Composition root: builds everything, starts and stops it in order. Has the only real clock.
 
-`Service` lives in the worker process of a collector that serves (`supervisor`), or, without
-listening, in the process of a command that needs the data directory open for writing.
+`Service` lives in the worker process of a collector that serves, or, without listening, in that of
+a command that needs the data directory open for writing (`running`).
 """
 
 import asyncio
@@ -9,17 +9,15 @@ import gc
 import logging
 import os
 import time
-from collections.abc import Callable
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
-from collector import gauges, orders
+from collector import gauges
 from collector.access import Access
 from collector.adapters import ENDPOINTS
 from collector.adapters.contract import Endpoint
 from collector.addresses import AddressReader
 from collector.admission import Admission
-from collector.asgi import AsgiApp
 from collector.bookkeeper import BookKeeper
 from collector.config import Config
 from collector.edge import Edge
@@ -31,20 +29,21 @@ from collector.marks import Marker
 from collector.masking import mask_addresses
 from collector.metrics import Metrics
 from collector.normalise import Clock
-from collector.orders import Arguments, OrderDesk, OrderFailed, Tell
+from collector.orders import OrderDesk
 from collector.origin import request_host
 from collector.pace import Pace
 from collector.periodic import Periodic
 from collector.pipeline import Pipeline
 from collector.privacy import AddressHasher
-from collector.quarantine import Quarantine, shorter
+from collector.quarantine import Quarantine
 from collector.ratelimit import Limiter
+from collector.reload import MainProcess, Reload, moved_keys
 from collector.replay import Replay
-from collector.rsgi import RsgiApp
+from collector.requestlog import LoggingEdge
 from collector.salt import DailySalt
 from collector.sites import Sites
 from collector.sources import Sources
-from collector.storesettings import store_settings
+from collector.storesettings import quarantine_days, retention_of, store_settings
 from collector.takeover import take_over
 from collector.tally import Counts
 from collector.turns import Turns
@@ -79,7 +78,8 @@ _FLUSH_TIMEOUT_S: Final = 8.0
 _WORKER_LOCK_WAIT_S: Final = 30.0
 
 
-def _now_us() -> int:
+def now_us() -> int:
+    """The wall clock: Unix time in microseconds."""
     return time.time_ns() // 1000
 
 
@@ -97,8 +97,10 @@ class Service:
         *,
         serves: bool = True,
         closed: type[Exception] = Disconnected,
+        main: MainProcess = MainProcess(),  # noqa: B008 (it never changes)
     ) -> None:
         self._config = config
+        self._main = main
         # What the server raises where a body is read whose sender went away.
         self._closed = closed
         self._files = files or Files()
@@ -116,13 +118,12 @@ class Service:
         self._metrics = Metrics()
         self._store = await self._open_store()
         self._store.on_flushed = self._metrics.flush_seconds.observe
-        limiter = Limiter(config.limits, config.tiers, config.sites)
+        access = self._make_access(config)
         self._usage = UsageKeeper(
-            limiter.usage, self._store, wall_us=_now_us(), in_thread=asyncio.to_thread
+            access.limiter.usage, self._store, wall_us=now_us(), in_thread=asyncio.to_thread
         )
         self._usage.load()
         await self._open_book()
-        sites = Sites(config)
         self._pace = Pace(config.overload.refusal_wait_ms_max, time.monotonic)
         self._admission = Admission(config.overload, ENDPOINTS, self._pace, time.monotonic)
         self._store.observe_commits(self._committed)
@@ -133,30 +134,31 @@ class Service:
             reading_bytes_max=config.overload.reading_bytes_max,
             refuses_inflation=self._admission.refuses_inflation,
         )
-        access = Access(sites, limiter, monotonic_us=_monotonic_us)
-        await self._open_quarantine(access)
+        await self._open_quarantine()
         self._facts = await self._make_facts()
         clock = Clock(config.time)
         counts = Counts(self._books.book, self._metrics)
         turns = Turns(
-            access=access,
             store=self._store,
             clock=clock,
             facts=self._facts,
             counts=counts,
-            now_us=_now_us,
+            now_us=now_us,
         )
-        pipeline = Pipeline(
+        self._pipeline = Pipeline(
             access=access,
             turns=turns,
             counts=counts,
-            now_us=_now_us,
+            now_us=now_us,
             quarantine=self._quarantine,
         )
-        self._edge = self._make_edge(access, pipeline, sites)
+        self._reload = self._make_reload()
+        self._edge = self._make_edge()
         self._ticker = self._loop.call_later(_TICK_S, self._tick)
         self._usage_kept = Periodic(self._usage.save, interval_s=_KEEP_S)
-        self._open_orders(pipeline, sites, clock)
+        if self._serves:
+            self._reloads = Periodic(self._reload.look, interval_s=_SWEEP_S)
+        self._open_orders(clock)
         # What lives as long as the process need not be visited by every collection, and a request
         # leaves no cycles behind: collecting after every 700 allocations cost 4 to 8 %.
         gc.freeze()
@@ -165,12 +167,41 @@ class Service:
         _log.info("ready on http://%s:%d", config.server.host, config.server.port)
         return self._edge
 
-    def _make_edge(self, access: Access, pipeline: Pipeline, sites: Sites) -> Edge:
+    def _make_reload(self) -> Reload:
+        return Reload(
+            self._config,
+            main=self._main,
+            adopt=self._adopt,
+            count=self._metrics.count_reload,
+            now_us=now_us,
+            in_thread=asyncio.to_thread,
+        )
+
+    def _make_access(self, config: Config) -> Access:
+        limiter = Limiter(config.limits, config.tiers, config.sites)
+        return Access(Sites(config), limiter, monotonic_us=_monotonic_us)
+
+    def _adopt(self, before: Config, now: Config) -> None:
+        """Put the rules of `now` in force: what may fail comes first, then nothing waits."""
+        access, retention = self._make_access(now), retention_of(now)
+        mono_us, limits = _monotonic_us(), now.limits
+        self._quarantine.site_days = quarantine_days(now)[1]
+        access.limiter.take_over(self._pipeline.access.limiter, moved_keys(before, now), mono_us)
+        self._pipeline.access = access
+        self._facts.adopt(now.sites)
+        self._store.part_keeper.retain(retention)
+        self._inside.failures.change(
+            limits.admin_failed_auth_per_minute, limits.addresses_max, mono_us
+        )
+
+    def _make_edge(self) -> Edge:
+        pipeline = self._pipeline
         server = self._config.server
         addresses = AddressReader(server.trusted_proxies, server.proxy_header)
         found = gauges.gauges(self._store, self._quarantine, self._books)
-        found |= self._admission.gauges() | self._bodies.gauges() | self._sources.gauges(_now_us)
-        inside = Inside(
+        found |= self._admission.gauges() | self._bodies.gauges() | self._sources.gauges(now_us)
+        found |= self._reload.gauges()
+        self._inside = inside = Inside(
             self._config,
             self._files,
             metrics=self._metrics,
@@ -178,13 +209,13 @@ class Service:
             trouble=self._trouble,
             bodies=self._bodies,
             addresses=addresses,
-            clocks=Clocks(_now_us, _monotonic_us, asyncio.to_thread, time.sleep),
+            reload=self._reload,
+            clocks=Clocks(now_us, _monotonic_us, asyncio.to_thread, time.sleep),
         )
-        return Edge(
+        return (LoggingEdge if server.log_requests else Edge)(
             endpoints=ENDPOINTS,
             pages=inside.pages.by_path,
             admin=inside.admin,
-            access=access,
             pipeline=pipeline,
             admission=self._admission,
             pace=self._pace,
@@ -194,9 +225,10 @@ class Service:
             metrics=self._metrics,
             # As for beacons: who is no browser has no Origin, and there is none to refuse.
             trusts=lambda headers: (
-                "origin" not in headers or sites.any_trusts(request_host(headers) or "")
+                "origin" not in headers
+                or pipeline.access.sites.any_trusts(request_host(headers) or "")
             ),
-            now_us=_now_us,
+            now_us=now_us,
             monotonic_s=time.monotonic,
         )
 
@@ -209,6 +241,8 @@ class Service:
         # In this order: a replay writes events, these are counted and may be kept aside, and the
         # book is complete when the last row has a segment.
         await asyncio.wait({self._orders_done})
+        if self._serves:
+            await self._reloads.finish()
         await self._usage_kept.finish()
         await self._quarantine_kept.finish()
         await self._store.close(flush_timeout_s=_FLUSH_TIMEOUT_S, last=self._books_kept.finish)
@@ -234,7 +268,7 @@ class Service:
                 return Store.open(
                     settings,
                     self._files,
-                    now_us=_now_us(),
+                    now_us=now_us(),
                     monotonic_s=time.monotonic,
                     on_fatal=self._end,
                 )
@@ -260,8 +294,9 @@ class Service:
         await asyncio.to_thread(self._books.load)
         self._books_kept = Periodic(self._books.save, interval_s=_KEEP_S)
 
-    async def _open_quarantine(self, access: Access) -> None:
+    async def _open_quarantine(self) -> None:
         storage = self._config.storage
+        days, site_days = quarantine_days(self._config)
         self._aside = aside.Aside(storage.directory, self._files)
 
         def mask(endpoint: Endpoint, raw: bytes) -> bytes:
@@ -269,16 +304,11 @@ class Service:
 
         self._quarantine = Quarantine(
             self._aside,
-            access=access,
             mask=mask,
             bytes_max=storage.quarantine_bytes_max,
-            days=shorter(storage.quarantine_days, storage.retention_days),
-            site_days={
-                site.id: shorter(storage.quarantine_days, site.retention_days)
-                for site in self._config.sites
-                if site.retention_days >= 0
-            },
-            now_us=_now_us,
+            days=days,
+            site_days=site_days,
+            now_us=now_us,
             in_thread=asyncio.to_thread,
         )
         await asyncio.to_thread(self._quarantine.load)
@@ -293,23 +323,25 @@ class Service:
         )
         self._quarantine.wake = self._quarantine_kept.wake
 
-    def _open_orders(self, pipeline: Pipeline, sites: Sites, clock: Clock) -> None:
+    def _open_orders(self, clock: Clock) -> None:
         """Begin to look for what commands ask."""
         directory = self._config.storage.directory
-        lake = LakeOrders(self._store, _now_us, self._quarantine.erase)
+        lake = LakeOrders(self._store, now_us, self._quarantine.erase)
         replay = Replay(
-            pipeline=pipeline,
+            pipeline=self._pipeline,
             quarantine=self._quarantine,
             aside=self._aside,
-            sites=sites,
-            keys=self._config.keys,
             endpoints=ENDPOINTS,
             clock=clock,
             directory=directory,
-            now_us=_now_us,
+            now_us=now_us,
             in_thread=asyncio.to_thread,
         )
-        handlers = {**lake.handlers, "replay": replay.replay}
+        handlers = {
+            **lake.handlers,
+            "replay": replay.replay,
+            "tell the configuration": self._reload.answer,
+        }
         self.orders = OrderDesk(directory / layout.ORDERS, self._files, handlers)
         self._orders_done = self._loop.create_task(self.orders.run())
 
@@ -326,12 +358,12 @@ class Service:
         # First of all, so that one that fails is not the last.
         self._ticker = self._loop.call_later(_TICK_S, self._tick)
         now_s = time.monotonic()
-        self._store.tick(_now_us())
+        self._store.tick(now_us())
         self._admission.tick()
         if now_s - self._last_sweep_s >= _SWEEP_S:
             self._last_sweep_s = now_s
             self._bodies.sweep()
-            self._facts.forget_past_days(_now_us())
+            self._facts.forget_past_days(now_us())
             if self._looked is None or self._looked.done():
                 self._looked = self._loop.run_in_executor(None, self._sources.look)
 
@@ -342,57 +374,3 @@ class Service:
         if self._store.health.refusal is not None or self._store.keys.is_full:
             return "events cannot be stored at present; the log says why"
         return ""
-
-
-def make_app(
-    config: Config, on_failed_start: Callable[[Exception], None], closed: type[Exception]
-) -> RsgiApp | AsgiApp:
-    """The application that the server runs; `closed`: see `BodyReader`."""
-    front = RsgiApp if config.server.interface == "rsgi" else AsgiApp
-    return front(Service(config, closed=closed), on_failed_start)
-
-
-def give_order(
-    config: Config,
-    command: str,
-    arguments: Arguments,
-    *,
-    watch: Tell,
-    wait: Callable[[float], bool],
-) -> Any:
-    """Have an order carried out by the running collector or, where there is none, here.
-
-    See `orders.give`.
-    """
-    return orders.give(
-        config.storage.directory,
-        command,
-        arguments,
-        alone=lambda: asyncio.run(_carry_out(config, command, arguments, watch, wait)),
-        watch=watch,
-        wait=wait,
-        now_us=_now_us(),
-    )
-
-
-async def _carry_out(
-    config: Config,
-    command: str,
-    arguments: Arguments,
-    tell: Tell,
-    wait: Callable[[float], bool],
-) -> Any:
-    """Open the data directory without listening, carry out one order, close it again."""
-    service = Service(config, serves=False)
-    await service.start()
-    try:
-        task = asyncio.ensure_future(service.orders.carry_out(command, arguments, tell))
-        while not task.done():
-            await asyncio.wait({task}, timeout=_TICK_S)
-            if wait(0):
-                task.cancel()
-                await asyncio.wait({task})
-                raise OrderFailed("given up; nothing is left half done")
-        return task.result()
-    finally:
-        await service.stop()

@@ -58,6 +58,7 @@ class Sites:
         self._by_app_id = {e.site.croct_app_id: e for e in entries if e.site.croct_app_id}
         self._by_code = {e.site.tracking_code: e for e in entries if e.site.tracking_code}
         self._keys = {key.sha256: key for key in config.keys}
+        self._keys_by_name = {key.name: key for key in config.keys}
         trusted = [
             domain
             for entry in self._by_app_id.values()
@@ -87,6 +88,10 @@ class Sites:
         Looked up by digest, so that the time it takes tells nothing about how near a guess was.
         """
         return self._keys.get(digest(text))
+
+    def key_named(self, name: str) -> Key | None:
+        """The key with this name."""
+        return self._keys_by_name.get(name)
 
     def browser_site(self, site_id: str, origin_host: str) -> Site | Refusal:
         """The site a browser writes to: known, active, and `origin_host` among its domains."""

@@ -2,17 +2,24 @@
 
 The worker ends by itself after a failed sync; the main process only supervises. What runs in the
 worker is `service`.
+
+SIGHUP asks for the configuration to be read again. What can be taken under way is taken by the
+worker (`reload`), which looks at the file once a second anyway; for the rest a new worker is
+started. A worker that took something tells by SIGUSR1, so that the next one starts with that even
+if the file has become faulty meanwhile.
 """
 
 import ctypes
 import logging
+import logging.config
 import os
 import signal
 import sys
 from collections.abc import Callable
 from functools import partial
 from multiprocessing import Value
-from multiprocessing.sharedctypes import Synchronized
+from multiprocessing.sharedctypes import RawValue, Synchronized
+from types import FrameType
 from typing import Any, Final
 
 import msgspec
@@ -23,11 +30,14 @@ from granian.log import LogLevels
 from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]  # imported there
 from granian.server.common import AbstractServer
 
-from collector import config_file, filelimit, logs, preflight
+from collector import filelimit, logs, preflight, reload
 from collector.asgi import AsgiApp
 from collector.config import Config, Server
+from collector.reload import AT_START_ONLY, MainProcess, differences, merged
 from collector.rsgi import RsgiApp
-from collector.service import END_CODE, make_app
+from collector.running import make_app
+from collector.service import END_CODE
+from collector.watched import Unusable
 from storage import StorageError
 
 _log: Final = logging.getLogger("collector")
@@ -45,11 +55,13 @@ def serve(config: Config) -> int:
     if problem:
         sys.stderr.write(f"collector: {problem}\n")
         return 1
+    logging.config.dictConfig(_logs(config.server))
     config = preflight.with_port(config)
     has_failed: Synchronized[int] = Value("i", 0)
     current = _Current(config)
     server = make_server(config.server)
-    server.on_reload(current.read_again)
+    # Before the worker is started, and after the server has set its own.
+    server.on_startup(lambda: _listen(current, server))
     loader: Callable[..., Any] = partial(_load_app, current, has_failed, os.getpid())
     try:
         server.serve(target_loader=loader, wrap_loader=False)
@@ -68,13 +80,21 @@ def make_server(settings: Server) -> AbstractServer[Any]:
         http=HTTPModes.http1,
         backlog=_BACKLOG,
         backpressure=_connections(settings),
-        http1_settings=HTTP1Settings(header_read_timeout=settings.body_timeout_ms),
+        http1_settings=_http1(settings),
         websockets=False,
         # Its own remarks on starting and stopping are of interest to those who look for trouble.
         log_level=LogLevels.info if settings.log_level == "debug" else LogLevels.warning,
-        log_dictconfig=logs.dictionary(settings.log_level),
+        log_dictconfig=_logs(settings),
         respawn_failed_workers=True,
     )
+
+
+def _logs(settings: Server) -> dict[str, Any]:
+    return logs.dictionary(settings.log_level, settings.log_format)
+
+
+def _http1(settings: Server) -> HTTP1Settings:
+    return HTTP1Settings(header_read_timeout=settings.body_timeout_ms)
 
 
 def _connections(settings: Server) -> int:
@@ -93,34 +113,78 @@ def _connections(settings: Server) -> int:
 
 
 class _Current:
-    """The settings in force, in the main process; every new worker starts with them."""
+    """The settings that the next worker starts with, and how often a reload was asked for.
+
+    Both change in handlers of signals, in the main process only.
+    """
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        # Shared with the worker. There is one who writes, so nothing is locked, which a handler
+        # could wait for in vain.
+        self.asked = RawValue("i", 0)
 
-    def read_again(self) -> None:
-        """Take the file as it is now (SIGHUP); where to listen stays as it is.
+    def follow(self) -> None:
+        """Take what the worker took, of the file as it is now."""
+        found = self._found()
+        if found is not None:
+            self.config = merged(self.config, found)
 
-        A file that has become faulty is not obeyed: a slip of the pen must not stop a collector.
+    def needs_worker(self) -> list[str]:
+        """Read the file again; the settings that only a new worker takes, which are taken over.
+
+        Without any, the worker is asked to read it; a faulty file is told by it, too.
         """
-        if self.config.path is None:
-            return
-        try:
-            found = config_file.load(self.config.path)
-        except config_file.ConfigError as error:
-            for fault in error.faults:
-                _log.error("%s; the settings read before stay in force", fault)
-            return
-        old = self.config.server
-        server = msgspec.structs.replace(found.server, host=old.host, port=old.port)
+        found = self._found()
+        differing = () if found is None else differences(self.config, found)
+        new = [name for name in differing if name not in AT_START_ONLY]
+        if found is None or not new:
+            self.asked.value += 1
+            return []
+        names = [name.partition(".")[2] for name in AT_START_ONLY]
+        kept = {name: getattr(self.config.server, name) for name in names}
+        server = msgspec.structs.replace(found.server, **kept)
         self.config = msgspec.structs.replace(found, server=server)
+        return new
+
+    def _found(self) -> Config | None:
+        path = self.config.path
+        try:
+            return None if path is None else reload.read(path)
+        except (Unusable, OSError):
+            return None
+
+
+def _listen(current: _Current, server: AbstractServer[Any]) -> None:
+    """Have signals about the configuration handled, in place of the server's own way."""
+
+    def ask(_number: int, _frame: FrameType | None) -> None:
+        new = current.needs_worker()
+        if new:
+            _log.info("a new worker is started, because these settings changed: %s", ", ".join(new))
+            settings = current.config.server
+            server.log_config = _logs(settings)
+            server.http1_settings = _http1(settings)
+            server.backpressure = _connections(settings)
+            logging.config.dictConfig(server.log_config)
+            server.signal_handler_reload()  # type: ignore[no-untyped-call]  # not annotated
+
+    signal.signal(signal.SIGHUP, ask)
+    signal.signal(signal.SIGUSR1, lambda *_: current.follow())
 
 
 def _load_app(current: _Current, has_failed: "Synchronized[int]", parent: int) -> RsgiApp | AsgiApp:
     """Runs in the worker, before its event loop; `parent`: the process id of the supervisor."""
+    # A terminal that goes tells all its processes: the main process speaks for this one.
+    for number in (signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
     sys.setswitchinterval(_SWITCH_S)
     _end_with_parent(parent)
-    return make_app(current.config, partial(_give_up, has_failed), ProtocolClosed)
+    main = MainProcess(
+        asked=lambda: current.asked.value,
+        tell_taken=partial(os.kill, parent, signal.SIGUSR1),
+    )
+    return make_app(current.config, partial(_give_up, has_failed), ProtocolClosed, main)
 
 
 def _give_up(has_failed: "Synchronized[int]", error: Exception) -> None:

@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any, Final
 
-from collector.access import Access, Caller, Refused
+from collector.access import Caller, Refused
 from collector.adapters.contract import Endpoint, Request
 from collector.config import Site
 from collector.dedup import Dedup
@@ -119,14 +119,12 @@ class Turns:
     def __init__(
         self,
         *,
-        access: Access,
         store: Store,
         clock: Clock,
         facts: Facts,
         counts: Counts,
         now_us: Callable[[], int],
     ) -> None:
-        self._access = access
         self._store = store
         self._clock = clock
         self._facts = facts
@@ -213,27 +211,27 @@ class Turns:
 
         Item by item where each names its own site, at once where the head or batch names it.
         """
-        items = batch.items
+        items, access = batch.items, caller.access
         if batch.site or caller.site is not None:
-            site = caller.site or self._access.batch_site(caller, batch.site)
+            site = caller.site or access.batch_site(caller, batch.site)
             if isinstance(site, Refusal):
                 return Refused(site)
             if endpoint.check is not None:
                 endpoint.check(batch, site)
-            refused = self._access.batch_refused(endpoint, caller, site, items)
+            refused = access.batch_refused(endpoint, caller, site, items)
             return [site] * len(items) if refused is None else refused
         sites: list[Site | None] = []
         for index, item in enumerate(items):
             if isinstance(item, Refusal):
                 sites.append(None)
                 continue
-            found = self._access.item_site(caller, item.row.site_id)
+            found = access.item_site(caller, item.row.site_id)
             if isinstance(found, Refusal):
                 items[index] = found
                 sites.append(None)
                 continue
             sites.append(found)
-        return self._access.within_limits(caller, items, sites)
+        return access.within_limits(caller, items, sites)
 
     def _complete(self, job: Job) -> bool:
         """Have the rows completed."""

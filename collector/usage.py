@@ -24,7 +24,7 @@ import msgspec
 
 _log: Final = logging.getLogger("collector")
 _SECOND_US: Final = 1_000_000
-_NAME: Final = "usage.json"
+USAGE_FILE: Final = "usage.json"
 
 
 class _Usage(msgspec.Struct):
@@ -65,6 +65,14 @@ class MonthlyUsage:
         """Requests ever counted."""
         usage = self._usages.get(name)
         return 0 if usage is None else usage.total
+
+    def latest(self, name: str) -> tuple[str, int]:
+        """The month of the key's last request, as "2026-11", and its requests in it; "" for none.
+
+        Asks no clock.
+        """
+        usage = self._usages.get(name)
+        return ("", 0) if usage is None else (usage.month, usage.used)
 
     def count(self, name: str, wall_us: int) -> str:
         """Count one request; the month that it is counted in, for `give_back`."""
@@ -156,7 +164,7 @@ class UsageKeeper:
 
     def load(self) -> None:
         """Go on with the counts of the last run; a damaged file is set aside, counts are zero."""
-        data = self._state.read_state(_NAME)
+        data = self._state.read_state(USAGE_FILE)
         if data is None:
             return
         try:
@@ -165,7 +173,7 @@ class UsageKeeper:
             _log.warning(
                 "state/%s is damaged and monthly usage starts from zero; what it held is kept in "
                 "state/%s: %s",
-                *(_NAME, self._aside_name, error),
+                *(USAGE_FILE, self._aside_name, error),
             )
             self._damaged = data
 
@@ -180,7 +188,7 @@ class UsageKeeper:
                 await self._in_thread(self._state.write_state, self._aside_name, self._damaged)
                 self._damaged = None
             if usage.dirty:
-                await self._in_thread(self._state.write_state, _NAME, usage.dump())
+                await self._in_thread(self._state.write_state, USAGE_FILE, usage.dump())
         except OSError as error:
             usage.dirty = True
             _log.warning("the monthly usage could not be kept: %s", error.strerror)

@@ -28,23 +28,34 @@ class Watched(Generic[T]):
     """What `load` makes of the file at `path`; `load` raises `Unusable` or OSError.
 
     `value` may be read from any thread at any time: None until a load succeeded, then never again.
-    `failures` counts loads that failed.
+    `failures` counts loads that failed; `reason` tells why the file as it is now is of no use, ""
+    if it is. `is_quiet`: what was read is told by somebody else.
     """
 
-    def __init__(self, path: Path, load: Callable[[Path], T], what: str) -> None:
+    def __init__(
+        self, path: Path, load: Callable[[Path], T], what: str, *, is_quiet: bool = False
+    ) -> None:
         self._path = path
         self._load = load
         self._what = what
+        self._is_quiet = is_quiet
         self._read: _Mark | None = None  # of the file that was read last, whatever came of it
         self._met: _Mark | None = None  # at the last look
         self._is_missing = False
         self.value: T | None = None
         self.failures = 0
+        self.reason = ""
 
     def start(self) -> None:
         """Read the file now, without waiting for it to hold still."""
         self._met = self._mark()
         self._read_if_new()
+
+    def read_again(self) -> None:
+        """Read the file now, changed or not, without waiting for it to hold still."""
+        self._read = None
+        self._is_missing = False
+        self.start()
 
     def look(self) -> None:
         """Read the file again if it changed and holds still now; once a second is enough."""
@@ -62,6 +73,7 @@ class Watched(Generic[T]):
     def _read_if_new(self) -> None:
         mark = self._met
         if mark is None:
+            self._read = None  # who comes back is looked at, whoever it is
             if not self._is_missing:
                 self._is_missing = True
                 self._fail("it is gone or cannot be reached")
@@ -78,11 +90,13 @@ class Watched(Generic[T]):
                 self._fail(reason or str(error))
             return
         if self._mark() == mark:
-            self._read, self.value = mark, value
-            _log.info("%s: %s was read", self._path, self._what)
+            self._read, self.value, self.reason = mark, value, ""
+            if not self._is_quiet:
+                _log.info("%s: %s was read", self._path, self._what)
 
     def _fail(self, reason: str) -> None:
         self.failures += 1
+        self.reason = reason
         kept = (
             "what was read before stays in force"
             if self.value is not None

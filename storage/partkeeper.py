@@ -91,6 +91,13 @@ class PartKeeper:
         """Have `job` done on the thread."""
         return self._thread.submit(job)
 
+    def retain(self, retention: Retention) -> None:
+        """Keep rows for so long from now on.
+
+        Applied at the next new day, not at once: what a slip of the pen would remove is gone.
+        """
+        self._retention = retention
+
     def flushed(self, day: date) -> None:
         """A part was added to `day`."""
         if self._changed is not None:

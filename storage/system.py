@@ -26,6 +26,18 @@ class System:
         """A descriptor of `path`, which is made where `flags` (`os.O_...`) say so."""
         return os.open(path, flags | os.O_CLOEXEC, _MODE)
 
+    def stat(self, path: Path) -> os.stat_result:
+        """What the system knows of the file."""
+        return os.stat(path)  # noqa: PTH116 (the call itself)
+
+    def fchmod(self, descriptor: int, mode: int) -> None:
+        """Give the file other permissions."""
+        os.fchmod(descriptor, mode)
+
+    def fchown(self, descriptor: int, user: int, group: int) -> None:
+        """Give the file to somebody else; PermissionError where that is not allowed."""
+        os.fchown(descriptor, user, group)
+
     def close(self, descriptor: int) -> None:
         """Close the descriptor; promises nothing about the disk."""
         os.close(descriptor)

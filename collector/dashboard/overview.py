@@ -13,6 +13,7 @@ from collector.admin_state import State
 from collector.dashboard.frame import notice, number, pairs, size, table, whole_page
 from collector.dashboard.html import Child, Html, Link, tag
 from collector.receipt import Told, ToldKept, ToldRow
+from collector.reload import Configuration
 
 _ROWS: Final = 20
 _FIELD: Final = "id"
@@ -64,6 +65,7 @@ class Overview:
             "Overview",
             visit,
             _state(state),
+            _configuration(state.configuration),
             _look_up(wanted, found),
             _newest(newest),
             path=OVERVIEW,
@@ -99,6 +101,26 @@ def _state(state: State) -> Html:
         tag("ul", tiles, attributes={"class": "tiles", "aria-label": "Events since the start"}),
         table("Events since the start", ("events", "site", "protocol", "outcome", "reason"), rows),
         pairs(numbers),
+    )
+
+
+# --- the configuration
+
+
+def _configuration(told: Configuration) -> Html:
+    name = told.file or "Built-in example values"
+    return _section(
+        "Configuration",
+        notice(f"{name}, in force since {told.loaded[:19]}Z.", is_bad=False)
+        if not told.refused
+        else notice(
+            f"{name} is not obeyed as it is now: {told.refused}. In force is what was read before, "
+            f"at {told.loaded[:19]}Z.",
+            is_bad=True,
+        ),
+        tag("p", "Waits for SIGHUP or the next start: ", ", ".join(told.waiting))
+        if told.waiting
+        else None,
     )
 
 

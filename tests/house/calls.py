@@ -191,6 +191,8 @@ BUILT_IN_SERVICE: Final = frozenset(
         "collector.privacy.AddressHasher",
         "collector.quarantine.Quarantine",
         "collector.ratelimit.Limiter",
+        "collector.reload.Reload",
+        "collector.requestlog.LoggingEdge",
         "collector.rsgi.RsgiApp",
         "collector.salt.DailySalt",
         "collector.service.Service",
@@ -207,12 +209,21 @@ BUILT_IN_SERVICE: Final = frozenset(
 )
 
 
+# What has a service, and what a service is put into.
+BUILT_IN_RUNNING: Final = frozenset(
+    {"collector.asgi.AsgiApp", "collector.rsgi.RsgiApp", "collector.service.Service"}
+)
+
+
 def one_composition_root(module: Module) -> Iterator[Fault]:
     """`collector/service.py` builds; everybody else is handed what he needs."""
     if module.path == "collector/service.py":
         return
+    own = BUILT_IN_RUNNING if module.path == "collector/running.py" else frozenset()
     for call, name in module.calls():
-        if name and not name.startswith(".") and module.meant(name) in BUILT_IN_SERVICE:
+        if not name or name.startswith("."):
+            continue
+        if module.meant(name) in BUILT_IN_SERVICE - own:
             yield module.fault(call, f"{name}(...): built in collector/service.py")
 
 

@@ -112,6 +112,7 @@ ONLY_IN: Final[Mapping[str, tuple[frozenset[str], str]]] = {
                 "collector/cli.py",
                 "collector/cli_audit.py",
                 "collector/cli_lake.py",  # to be told of Ctrl-C
+                "collector/cli_keys.py",  # to wait for an answer
                 "collector/prove/ledger.py",  # a lock only
                 "collector/prove/load.py",  # clients of another process, and it stops them
                 "storage/aside.py",
@@ -139,6 +140,7 @@ ONLY_IN: Final[Mapping[str, tuple[frozenset[str], str]]] = {
                 "collector/quarantine.py",  # who waits for a refused event to be on disk
                 "collector/replay.py",
                 "collector/rsgi.py",
+                "collector/running.py",  # one order, from its start to its end
                 "collector/service.py",
                 "collector/turns.py",
                 "storage/byhand.py",

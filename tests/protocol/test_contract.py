@@ -552,7 +552,7 @@ def test_a_bug_of_ours_is_a_500_that_can_be_retried(
     async def play() -> None:
         async with running(tmp_path) as collector:
             with monkeypatch.context() as patch:
-                patch.setattr(collector.edge._access, step, fails)
+                patch.setattr(collector.edge._pipeline.access, step, fails)
                 answer = await _send(collector, dialect.event("a"))
             if not dialect.is_success(answer.status, answer.body):  # it takes that step
                 assert answer.status == 500

@@ -382,7 +382,7 @@ def test_keys_cannot_be_guessed_at_line_rate(
         config = with_limits(config, failed_auth_per_minute=60, failed_auth_burst=5)
         async with running(tmp_path, config) as collector:
             looked_up: list[str] = []
-            sites = collector.edge._access._sites
+            sites = collector.edge._pipeline.access.sites
             look_up = sites.key_holder
             monkeypatch.setattr(sites, "key_holder", lambda k: looked_up.append(k) or look_up(k))
             sent = dialect.event("a")

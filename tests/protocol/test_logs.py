@@ -1,5 +1,6 @@
 """What a real collector writes while strangers send whatever they like, at its most talkative."""
 
+import json
 import os
 import re
 import signal
@@ -31,16 +32,19 @@ _FIELDS = (
 _SECRETS = (CANARY, *ADDRESSES, DEMO_KEY, "zv_wrong", "eyJ")
 
 
-@pytest.fixture(scope="module", params=["rsgi", "asgi"])
+@pytest.fixture(scope="module", params=[("rsgi", "text"), ("asgi", "json")])
 def talkative(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[CollectorProcess]:
-    """At level debug, behind a proxy on this machine."""
+    """At level debug, with a line per request, behind a proxy on this machine."""
+    interface, form = request.param
     with CollectorProcess(
         tmp_path_factory.mktemp("talkative"),
         server={
-            "interface": request.param,
+            "interface": interface,
             "log_level": "debug",
+            "log_format": form,
+            "log_requests": True,
             "trusted_proxies": ["127.0.0.1/32"],
             "body_bytes_max": 100_000,
             "body_timeout_ms": 500,
@@ -114,7 +118,14 @@ def test_nothing_that_was_sent_is_logged(talkative: CollectorProcess) -> None:
         assert line.isprintable(), line
         for secret in _SECRETS:
             assert secret not in line, line
-    assert all(re.match(r"2\d{3}-\d\d-\d\dT\d\d:\d\d:\d\dZ [A-Z]+ ", line) for line in lines[:-1])
+    if lines[0].startswith("{"):
+        told = [json.loads(line) for line in lines[:-1]]
+        assert all({"time", "level", "logger", "message"} <= one.keys() for one in told)
+        assert any(one.get("endpoint") == "scanova_ct" for one in told)
+    else:
+        form = r"2\d{3}-\d\d-\d\dT\d\d:\d\d:\d\dZ [A-Z]+ "
+        assert all(re.match(form, line) for line in lines[:-1])
+        assert any("endpoint=scanova_ct" in line for line in lines)
 
 
 def test_a_hostile_configuration_is_told_in_printable_lines(talkative: CollectorProcess) -> None:
@@ -130,7 +141,7 @@ def test_a_hostile_configuration_is_told_in_printable_lines(talkative: Collector
         checked = talkative.run("check")
         os.kill(talkative.pid, signal.SIGHUP)
         wait_until(
-            lambda: any("stay in force" in line for line in _lines(talkative)),
+            lambda: any("stays in force" in line for line in _lines(talkative)),
             timeout_s=10,
             what="the fault is told",
         )

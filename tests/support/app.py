@@ -56,7 +56,8 @@ def example(directory: Path, **sections: Any) -> Config:
         ),
         "tiers": dict.fromkeys(config.tiers, plenty),
     }
-    return msgspec.structs.replace(config, **(without_limits | sections))
+    # A collector of these settings has no file to look at again.
+    return msgspec.structs.replace(config, **({"path": None} | without_limits | sections))
 
 
 def with_site(config: Config, **members: Any) -> Config:

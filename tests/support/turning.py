@@ -166,7 +166,6 @@ class World:
         )
         counts = Counts(self.book, self.metrics)
         self.turns = Turns(
-            access=self.access,
             store=self.disk,  # type: ignore[arg-type]
             clock=Clock(config.time),
             facts=facts,

@@ -234,3 +234,72 @@ class TestBuckets:
             buckets.take(str(number), START)
         buckets.take("new", START + MINUTE)  # all 10,000 could go
         assert len(buckets) == 10_000 - 4 + 1
+
+
+class TestChange:
+    """Another rate and burst, under way."""
+
+    def test_what_was_taken_stays_taken(self):
+        """A larger burst gives the difference; tokens come back at the new pace."""
+        buckets = Buckets(10, 0, 100)
+        for _ in range(10):
+            buckets.take("a", START)
+        buckets.change(60, 20, 100, START)
+        assert [buckets.take("a", START).admitted for _ in range(11)] == [True] * 10 + [False]
+        assert not buckets.take("a", START + SECOND - 1).admitted
+        assert buckets.take("a", START + SECOND).admitted
+
+    def test_a_smaller_burst_is_empty_at_most(self):
+        """Who took more than there may be now waits for one token, not for all of them."""
+        buckets = Buckets(100, 0, 100)
+        for _ in range(100):
+            buckets.take("a", START)
+        buckets.take("b", START)
+        buckets.change(10, 0, 100, START)
+        assert buckets.wait_s(buckets.foresee("a", START)) == 6
+        assert buckets.take("a", START).retry_after_s == 6
+        assert buckets.peek("b", START).remaining == 9
+        assert buckets.peek("c", START).remaining == 10
+        assert buckets.take("a", START + 6 * SECOND).admitted
+
+    def test_no_change_changes_nothing(self):
+        """The same numbers once more: the same answers to the microsecond."""
+        one, other = Buckets(7, 3, 100), Buckets(7, 3, 100)
+        for step in range(200):
+            now_us = START + step * 1_234_567
+            other.change(7, 3, 100, now_us)
+            assert one.take("a", now_us) == other.take("a", now_us)
+
+    def test_what_newcomers_share_is_kept_too(self):
+        """Without room for a bucket of one's own."""
+        buckets = Buckets(10, 0, 1)
+        buckets.take("a", START)
+        for _ in range(10):
+            assert buckets.take("b", START).admitted
+        buckets.change(20, 5, 1, START)
+        assert not buckets.take("b", START).admitted
+        assert buckets.take("b", START + 3 * SECOND).admitted
+
+    def test_off_forgets_and_on_begins_full(self):
+        """Nothing is known of the time in between."""
+        buckets = Buckets(1, 0, 100)
+        buckets.take("a", START)
+        buckets.change(0, 0, 100, START)
+        assert buckets.take("a", START).admitted
+        assert len(buckets) == 0
+        buckets.change(1, 0, 100, START)
+        assert [buckets.take("a", START).admitted for _ in range(2)] == [True, False]
+
+    def test_a_caller_moves_with_what_it_took(self):
+        """To other buckets, which may hold less; what it took there counts if it is more."""
+        free, pro = Buckets(10, 0, 100), Buckets(30, 0, 100)
+        for _ in range(8):
+            free.take("a", START)
+        pro.carry("a", free, START)
+        assert pro.peek("a", START).remaining == 22
+        for _ in range(22):
+            pro.take("a", START)
+        free.carry("a", pro, START)
+        assert free.peek("a", START).remaining == 0
+        pro.carry("a", Buckets(10, 0, 100), START)
+        assert pro.peek("a", START).remaining == 0

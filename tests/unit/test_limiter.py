@@ -268,3 +268,52 @@ class TestLimiter:
         """Requests that authenticate never use up the allowance of failures."""
         limiter = Limiter(Limits(failed_auth_per_minute=1), {}, [])
         assert all(limiter.failed_auth_blocked("::1", START) is None for _ in range(100))
+
+
+class TestTakeOver:
+    """Another configuration, the same callers."""
+
+    @pytest.mark.parametrize("name", ASK)
+    def test_nobody_gets_a_fresh_budget(self, name):
+        """Each limit goes on where it was, with the number of now."""
+        limits = Limits(
+            browser_requests_per_minute=2,
+            server_requests_per_minute=2,
+            croct_requests_per_minute=2,
+        )
+        sites = [Site(id="shop"), Site(id="a", requests_per_minute=2)]
+        before = Limiter(limits, {}, sites)
+        assert [ask(before, name, "a") is None for _ in range(3)] == [True, True, False]
+        same, other = Limiter(limits, {}, sites), Limiter(Limits(), {}, [Site(id="shop")])
+        same.take_over(before, [], START)
+        assert ask(same, name, "a") is not None
+        assert ask(before, name, "a") is not None, "requests under way pay from the same"
+        other.take_over(same, [], START)
+        assert ask(other, name, "a") is None, "more than before, or no limit"
+
+    def test_months_go_on_and_tiers_are_no_way_out(self):
+        """A key that moves to another tier takes its month and what it took of the minute along."""
+        old = {"free": Tier(requests_per_minute=5, requests_per_month=100)}
+        new = {"pro": Tier(requests_per_minute=6, requests_per_month=100)}
+        before, now = Limiter(Limits(), old, []), Limiter(Limits(), new, [])
+        for _ in range(5):
+            assert before.tier("k", "free", START, NOVEMBER).refusal is None
+        now.take_over(before, [("k", "free", "pro")], START)
+        decision = now.tier("k", "pro", START, NOVEMBER)
+        assert (decision.budget.remaining, decision.budget.month_used) == (0, 6)
+        assert now.tier("k", "pro", START, NOVEMBER).refusal is not None
+        assert before.tier("k", "free", START, NOVEMBER).refusal is not None
+
+    def test_a_changed_limit_tells_its_new_number(self):
+        """What is told is what holds, also where a refusal was made before."""
+        before = Limiter(Limits(server_requests_per_minute=1), {}, [])
+        now = Limiter(Limits(server_requests_per_minute=2), {}, [])
+        assert before.server("k", START) is None
+        refusal = before.server("k", START)
+        assert refusal is not None
+        assert "1 per minute" in refusal.message
+        now.take_over(before, [], START)
+        assert now.server("k", START) is None
+        refusal = now.server("k", START)
+        assert refusal is not None
+        assert "2 per minute" in refusal.message
