@@ -3,7 +3,9 @@
 A part of the composition root (`service`), of which it gets what everybody shares.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
 
 import msgspec
@@ -19,14 +21,15 @@ from collector.admin_sessions import Sessions
 from collector.admin_state import StateReader
 from collector.admin_throttle import FailedLogins
 from collector.config import Config
-from collector.dashboard.assets import Assets
-from collector.dashboard.login import Login
-from collector.dashboard.overview import Overview
+from collector.dashboard import site as dashboard
+from collector.dashboard.site import Known
 from collector.http import BodyReader
 from collector.metrics import Metrics
 from collector.pages import Pages
+from collector.panel_session import LakeSession
+from collector.panels import Panels
 from collector.receipt import time_text
-from storage import Files
+from storage import Files, give_way
 
 
 class Clocks(msgspec.Struct, frozen=True):
@@ -75,9 +78,15 @@ class Inside:
             wait=clocks.wait,
         )
         api = Api(state, lookups, today=today)
-        routes = [
-            route for owner in (api, Login(gate), Overview(api), Assets()) for route in owner.routes
-        ]
+        # One question at a time, on a thread that gives way.
+        questions = ThreadPoolExecutor(1, "questions", initializer=give_way)
+        panels = Panels(
+            LakeSession(config.storage.directory, files),
+            run=lambda ask: asyncio.get_running_loop().run_in_executor(questions, ask),
+            now_us=clocks.now_us,
+        )
+        known = Known(api, panels, config=lambda: config, now_us=clocks.now_us, today=today)
+        routes = [*api.routes, *dashboard.routes(known, gate)]
         self.admin = Admin(routes, gate=gate, bodies=bodies)
         subject = openapi.Subject(
             endpoints=ENDPOINTS,

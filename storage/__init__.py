@@ -11,6 +11,7 @@ from storage import (
     inspect,
     latest,
     layout,
+    panelviews,
     recovery,
     rollcall,
     tail,
@@ -41,6 +42,7 @@ from storage.schema import COLUMNS, Column, Row, encode
 from storage.settings import Settings
 from storage.smallfiles import SmallFiles
 from storage.store import Store
+from storage.upkeep import give_way
 from storage.wal import Sealed
 
 __all__ = [
@@ -85,11 +87,13 @@ __all__ = [
     "erasure",
     "export",
     "find",
+    "give_way",
     "inspect",
     "latest",
     "layout",
     "make_key",
     "make_scope",
+    "panelviews",
     "read_scans",
     "recovery",
     "removed_rows",

@@ -14,21 +14,23 @@ collector. Why each row is seen exactly once:
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import date
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import duckdb
 import msgspec
 
 from storage import layout, parquet, partlayout, recovery, views
+from storage.deadline import Deadline
 from storage.errors import Corruption, StorageError
 from storage.files import Files
 from storage.layout import Part
 from storage.recovery import SegmentState
+from storage.results import Result, ResultColumn, Values, maybe_converter
 
 # How long to wait before each further look at files that keep changing: 2.5 s in all.
 _PAUSES_S: Final = tuple(0.005 * 2**n for n in range(9))
@@ -37,7 +39,6 @@ _MEMORY_MB: Final = 2048
 _ROWS_PER_CHUNK: Final = 2048
 _PROGRESS_S: Final = 0.2
 
-Values = tuple[Any, ...]
 Progress = Callable[[float], None]
 
 
@@ -103,55 +104,6 @@ def _restless(directory: Path) -> QueryError:
     return QueryError(f"{directory}: files kept changing while they were read; ask again")
 
 
-class ResultColumn(msgspec.Struct, frozen=True):
-    """Name and DuckDB type of one column of a result."""
-
-    name: str
-    type: str
-
-
-class Result:
-    """Rows of a query, read once, in chunks.
-
-    Values are what DuckDB's Python API gives, except that JSON is `msgspec.Raw`, also inside lists,
-    structs and maps.
-    """
-
-    def __init__(
-        self,
-        columns: tuple[ResultColumn, ...],
-        converters: list["_Converter | None"],
-        first: list[Values],
-        fetch: Callable[[], list[Values]],
-    ) -> None:
-        self.columns = columns
-        self._converters = converters
-        self._first = first
-        self._fetch = fetch
-
-    def chunks(self) -> Iterator[list[Values]]:
-        """The rows, at most a few thousand at a time. Raises `QueryError`."""
-        chunk = self._first
-        while chunk:
-            yield self._converted(chunk)
-            chunk = self._fetch()
-
-    def rows(self) -> list[Values]:
-        """All rows that were not read yet; for results known to be small."""
-        return [row for chunk in self.chunks() for row in chunk]
-
-    def _converted(self, chunk: list[Values]) -> list[Values]:
-        if not any(self._converters):
-            return chunk
-        return [
-            tuple(
-                convert(value) if convert and value is not None else value
-                for convert, value in zip(self._converters, row, strict=True)
-            )
-            for row in chunk
-        ]
-
-
 class Lake:
     """A DuckDB session over a data directory, as it was when the session began.
 
@@ -159,10 +111,24 @@ class Lake:
     segment is damaged; a torn tail is no damage, its rows were never acknowledged.
     """
 
-    def __init__(self, directory: Path, files: Files, *, memory_mb: int = _MEMORY_MB) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        files: Files,
+        *,
+        memory_mb: int = _MEMORY_MB,
+        threads: int | None = None,
+        more_views: Sequence[views.View] = (),
+    ) -> None:
+        """`threads` of DuckDB; None: as many as there are processors.
+
+        `more_views` are defined on top of the published ones.
+        """
         self._directory = directory.absolute()
         self._files = files
         self._memory_mb = memory_mb
+        self._threads = threads or len(os.sched_getaffinity(0))
+        self._views = (*views.VIEWS, *more_views)
         self._copies: list[Path] = []
         self.listing = Listing((), (), 0)
         self.segments: tuple[SegmentState, ...] = ()
@@ -171,7 +137,7 @@ class Lake:
         with ExitStack() as stack:
             self._scratch = stack.enter_context(self._files.scratch())
             self._connection = parquet.connect(
-                threads=len(os.sched_getaffinity(0)), memory_limit_mb=self._memory_mb
+                threads=self._threads, memory_limit_mb=self._memory_mb
             )
             stack.callback(self._connection.close)
             spill = parquet.quote(self._scratch / "spill")
@@ -195,6 +161,21 @@ class Lake:
             for _ in self._start(statement).chunks():
                 pass
         return self._start(last)
+
+    def ask(
+        self,
+        query: str,
+        values: Mapping[str, object],
+        *,
+        deadline: Deadline,
+        progress: Progress | None = None,
+    ) -> Result:
+        """Run one query of our own, with `values` for its `$names`. Raises `TookTooLong`, too.
+
+        `progress`: see `copy`.
+        """
+        with deadline.over(self._connection), self._told(progress):
+            return self._start(query, values)
 
     def write_parquet(self, sql: str, output: Path) -> None:
         """Run `sql`, a query, and write its rows to the file `output`, replacing it."""
@@ -248,17 +229,19 @@ class Lake:
             raise QueryError("there is no SQL statement to run")
         return statements
 
-    def _start(self, statement: str) -> Result:
+    def _start(self, statement: str, values: Mapping[str, object] | None = None) -> Result:
         """Run one statement up to its first rows, over newer files when files have gone."""
         for pause_s in _PAUSES_S:
             try:
-                self._connection.execute(statement)
+                self._connection.execute(statement, values)
                 columns = tuple(
                     ResultColumn(name=entry[0], type=str(entry[1]))
                     for entry in self._connection.description or ()
                 )
-                converters = [_maybe_converter(e[1]) for e in self._connection.description or ()]
+                converters = [maybe_converter(e[1]) for e in self._connection.description or ()]
                 first = self._connection.fetchmany(_ROWS_PER_CHUNK)
+            except duckdb.InterruptException:
+                raise
             except duckdb.Error as error:
                 if not self._is_stale():
                     raise QueryError(str(error)) from None
@@ -347,7 +330,7 @@ class Lake:
             names = parquet.listed(events / part.name for part in self.listing.parts)
             queries.insert(0, views.parquet_sql(names))
         every_row = views.events_view("\nUNION ALL\n".join(queries) or views.empty_sql())
-        for view in (every_row, *views.VIEWS):
+        for view in (every_row, *self._views):
             self._connection.execute(views.statement(view))
 
 
@@ -358,37 +341,3 @@ def _without_end(statement: str) -> str:
         if text[position : position + 1] == b";":
             return text[:position].decode()
     return statement
-
-
-_Converter = Callable[[Any], Any]
-_NESTED: Final = frozenset({"list", "array", "struct", "map", "union"})
-
-
-def _maybe_converter(kind: Any) -> _Converter | None:
-    """What turns values of a DuckDB type into ours, None when they are as we want them."""
-    if str(kind) == "JSON":
-        return msgspec.Raw
-    if kind.id in {"list", "array"}:
-        inner = _maybe_converter(kind.children[0][1])
-        return _of_list(inner) if inner else None
-    if kind.id == "map":
-        (_, key), (_, value) = kind.children
-        inner = _maybe_converter(value)
-        # A map whose keys Python cannot hash comes as two lists.
-        return _of_members(lambda _name: inner) if inner and key.id not in _NESTED else None
-    if kind.id == "struct":
-        members = {name: _maybe_converter(child) for name, child in kind.children}
-        return _of_members(members.get) if any(members.values()) else None
-    return None
-
-
-def _of_list(inner: _Converter) -> _Converter:
-    return lambda values: [None if value is None else inner(value) for value in values]
-
-
-def _of_members(choose: Callable[[Any], _Converter | None]) -> _Converter:
-    def convert_member(name: Any, value: Any) -> Any:
-        inner = choose(name)
-        return value if value is None or inner is None else inner(value)
-
-    return lambda members: {name: convert_member(name, value) for name, value in members.items()}

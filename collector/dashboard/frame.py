@@ -8,8 +8,32 @@ from collector.dashboard.html import Child, Html, Link, page, tag
 
 STYLE: Final = "/dashboard/style.css"
 ICON: Final = "/dashboard/icon.svg"
-# Where people can go; the next page is a row here.
-_PAGES: Final = ((OVERVIEW, "Overview"),)
+# Where people can go: groups of paths and names. The next page is a row here, and one in `site`.
+PAGES: Final[Mapping[str, Sequence[tuple[str, str]]]] = {
+    "Now": ((OVERVIEW, "Overview"), ("/dashboard/live", "Real time")),
+    "Visits": (
+        ("/dashboard/pages", "Pages"),
+        ("/dashboard/referrers", "Referrers"),
+        ("/dashboard/devices", "Devices"),
+        ("/dashboard/countries", "Countries"),
+        ("/dashboard/visitor", "Visitor"),
+    ),
+    "Events": (
+        ("/dashboard/events", "Custom events"),
+        ("/dashboard/users", "Users"),
+        ("/dashboard/goals", "Goals"),
+        ("/dashboard/revenue", "Revenue"),
+        ("/dashboard/scans", "QR scans"),
+        ("/dashboard/reconciliation", "Reconciliation"),
+    ),
+    "Collector": (
+        ("/dashboard/install", "Install"),
+        ("/dashboard/origins", "Origins"),
+        ("/dashboard/receipt", "Receipt"),
+        ("/dashboard/keys", "API keys"),
+        ("/dashboard/lake", "Lake"),
+    ),
+}
 
 
 def whole_page(title: str, visit: Visit, *children: Child, path: str = "") -> str:
@@ -26,32 +50,40 @@ def whole_page(title: str, visit: Visit, *children: Child, path: str = "") -> st
         tag("link", attributes={"rel": "icon", "href": Link(ICON)}),
         tag("link", attributes={"rel": "stylesheet", "href": Link(STYLE)}),
     )
-    links = [
-        tag(
-            "li",
-            tag(
-                "a",
-                name,
-                attributes={
-                    "href": Link(target),
-                    **({"aria-current": "page"} if target == path else {}),
-                },
-            ),
-        )
-        for target, name in _PAGES
-        if visit.by is not None
-    ]
     body = tag(
         "body",
         tag(
             "header",
             tag("strong", "collector"),
-            tag("nav", tag("ul", links), attributes={"aria-label": "Pages"}) if links else None,
+            _navigation(path) if visit.by is not None else None,
             _log_out(visit),
         ),
         tag("main", tag("h1", title), children),
     )
     return page(head, body)
+
+
+def _navigation(path: str) -> Html:
+    groups = [
+        tag(
+            "li",
+            tag("span", group),
+            tag(
+                "ul",
+                [
+                    tag("li", tag("a", name, attributes=_link(target, is_here=target == path)))
+                    for target, name in pages
+                ],
+            ),
+        )
+        for group, pages in PAGES.items()
+    ]
+    return tag("nav", tag("ul", groups), attributes={"aria-label": "Pages"})
+
+
+def _link(target: str, *, is_here: bool) -> dict[str, str | Link | bool]:
+    here: dict[str, str | Link | bool] = {"aria-current": "page"} if is_here else {}
+    return {"href": Link(target), **here}
 
 
 def _log_out(visit: Visit) -> Html | None:

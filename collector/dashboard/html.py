@@ -23,8 +23,8 @@ _ELEMENTS: Final = _VOID | frozenset(
     (
         *("a", "body", "button", "caption", "code", "dd", "details", "div", "dl", "dt", "footer"),
         *("form", "h1", "h2", "h3", "head", "header", "html", "label", "li", "main", "nav", "ol"),
-        *("p", "pre", "section", "small", "span", "strong", "summary", "table", "tbody", "td"),
-        *("th", "thead", "time", "title", "tr", "ul"),
+        *("option", "p", "pre", "progress", "section", "select", "small", "span", "strong"),
+        *("summary", "table", "tbody", "td", "th", "thead", "time", "title", "tr", "ul"),
     )
 )
 _ADDRESSES: Final = frozenset({"action", "href"})
@@ -42,8 +42,9 @@ _ATTRIBUTES: Final = _ADDRESSES | frozenset(
             "for",
             "hidden",
         ),
-        *("id", "inputmode", "lang", "maxlength", "method", "name", "open", "rel", "required"),
-        *("role", "scope", "spellcheck", "tabindex", "title", "type", "value"),
+        *("id", "inputmode", "lang", "max", "maxlength", "method", "name", "open", "rel"),
+        *("required", "role", "scope", "selected", "spellcheck", "tabindex", "title", "type"),
+        "value",
     )
 )
 # Controls but line feed and tab, what has no width, what turns the direction, halves of pairs.
