@@ -1,14 +1,14 @@
 """The views that the dashboard's pages count from: per date, without anybody's events in them.
 
-Owns their SQL on top of the published views, and that of a summary, which is what one part adds to
-them, kept (`summaries`). A date is that of receipt, as the folders have it, so that a range of
-dates opens no other folder. Only what DuckDB 1.5 and 2.0 share.
+Owns their SQL on top of the published views, and that of summaries, which are what one part, or one
+date, adds to them, kept (`summaries`). A date is that of receipt, as the folders have it, so that a
+range of dates opens no other folder. Only what DuckDB 1.5 and 2.0 share.
 
 What a question costs: `counts` and `tops` next to nothing, whatever the range; visitors about
-0.1 us for each visitor and date in the range, so that all visitors of all sites within a month are
-the dearest question there is. `sightings` is cheaper than `day_visitors` where they are only
-counted (`count(DISTINCT visitor)`), and `approx_count_distinct(visitor)`, which is right within a
-few percent and must be called "about", costs a tenth.
+0.1 us for each visitor and date in the range. Count those of each date by `count(*)` of
+`day_visitors`, which is cheaper; those of a whole range by `count(DISTINCT visitor)` of
+`sightings`. `approx_count_distinct(visitor)`, which is right within a few percent and must be
+called "about", costs a fifth: over more than a week of all sites it is what does not take long.
 """
 # ruff: noqa: S608  every piece of this SQL is our own text
 
@@ -101,38 +101,50 @@ page_views AS NOT MATERIALIZED ({_PUBLISHED["page_views"]})
 # --- summaries
 
 
-def summary_sql(part: Path) -> str:
+def part_sql(part: Path) -> str:
     """A query for the rows of the summary of `part`, in their order."""
     rows = (
         f"SELECT *, NULL::DATE AS date FROM read_parquet({parquet.listed([part])}, "
         "hive_partitioning = false)"
     )
-    counts = _select({"kind": "'count'", "number": "events"} | _own(_PLACES))
-    tops = _select(
+    return _over(rows, _summary(_COUNTS, _TOPS, _SIGHTINGS))
+
+
+def date_sql(summaries: Sequence[Path]) -> str:
+    """A query for the rows of one summary instead of these, which are of one date."""
+    kept = f"FROM read_parquet({parquet.listed(summaries)}, hive_partitioning = false) WHERE kind ="
+    return _summary(
+        f"SELECT {_PLACES}, sum(number) AS events {kept} 'count' GROUP BY ALL",
+        f"SELECT site_id, dimension, value, sum(number) AS views {kept} 'top' GROUP BY ALL",
+        f"SELECT DISTINCT site_id, visitor {kept} 'visitor'",
+    )
+
+
+def _summary(counts: str, tops: str, visitors: str) -> str:
+    """The rows of a summary, of three queries."""
+    chosen_counts = _select({"kind": "'count'", "number": "events"} | _own(_PLACES))
+    chosen_tops = _select(
         {"kind": "'top'", "site_id": "site_id", "dimension": "dimension"}
         | {"value": f"CASE WHEN place <= {VALUES_KEPT} THEN value ELSE {parquet.quote(OTHERS)} END"}
         | {"number": "sum(views)"}
     )
-    visitors = _select({"kind": "'visitor'", "site_id": "site_id", "visitor": "visitor"})
-    return _over(
-        rows,
-        f"""\
-{counts} FROM ({_COUNTS})
+    chosen_visitors = _select({"kind": "'visitor'", "site_id": "site_id", "visitor": "visitor"})
+    return f"""\
+{chosen_counts} FROM ({counts})
 UNION ALL
-{tops} FROM (
+{chosen_tops} FROM (
     SELECT
         *,
         -- What is not known has a place of its own, whatever else there is.
         row_number() OVER (
             PARTITION BY site_id, dimension ORDER BY value IS NOT NULL, views DESC, value
         ) AS place
-    FROM ({_TOPS})
+    FROM ({tops})
 )
 GROUP BY ALL
 UNION ALL
-{visitors} FROM ({_SIGHTINGS})
-ORDER BY kind, dimension, site_id""",
-    )
+{chosen_visitors} FROM ({visitors})
+ORDER BY kind, dimension, site_id"""
 
 
 def _own(names: str) -> dict[str, str]:
@@ -147,31 +159,48 @@ def _select(values: Mapping[str, str]) -> str:
     return f"SELECT {chosen}"
 
 
-def panel_views(rows: str, summaries: Sequence[Path]) -> list[View]:
+def panel_views(rows: str, alone: Sequence[Path], others: Sequence[Path]) -> list[View]:
     """The views, of these summaries and of `rows`, a query for all rows that are in none of them.
 
-    `counts` and `tops` say the same place or value as often as there are files with it.
+    `alone`: those that say all there is of their dates. `counts`, `tops` and `sightings` say the
+    same as often as there are files with it.
     """
-    kept = (
+    found = [
+        View(name, _union([*_kept(name, [*alone, *others]), _fresh(name, rows)]), meaning)
+        for name, meaning in _MEANINGS.items()
+    ]
+    several = _union([*_kept("sightings", others), _fresh("sightings", rows)])
+    once = _union([*_kept("sightings", alone), f"SELECT DISTINCT * FROM ({several})"])
+    return [*found, View("day_visitors", once, _DAY_VISITORS)]
+
+
+def _kept(name: str, summaries: Sequence[Path]) -> list[str]:
+    """What summaries say to a view; no query where there are none."""
+    if not summaries:
+        return []
+    kind, columns = _CHOSEN[name]
+    files = (
         f"read_parquet({parquet.listed(summaries)}, hive_partitioning = true, "
         "hive_types = {'date': DATE})"
     )
-    chosen = {
-        "counts": ("count", f"{_PLACES}, number AS events"),
-        "tops": ("top", "site_id, dimension, value, number AS views"),
-        "sightings": ("visitor", "site_id, visitor"),
-    }
-    fresh = {"counts": _COUNTS, "tops": _TOPS, "sightings": _SIGHTINGS}
-    found = []
-    for name, meaning in _MEANINGS.items():
-        queries = [f"SELECT * FROM ({_over(rows, fresh[name])})"]
-        if summaries:
-            kind, columns = chosen[name]
-            queries.insert(0, f"SELECT date, {columns} FROM {kept} WHERE kind = '{kind}'")
-        found.append(View(name, "\nUNION ALL BY NAME\n".join(queries), meaning))
-    return [*found, View("day_visitors", "SELECT DISTINCT * FROM sightings", _DAY_VISITORS)]
+    return [f"SELECT date, {columns} FROM {files} WHERE kind = '{kind}'"]
 
 
+def _fresh(name: str, rows: str) -> str:
+    return f"SELECT * FROM ({_over(rows, _FRESH[name])})"
+
+
+def _union(queries: Sequence[str]) -> str:
+    return "\nUNION ALL BY NAME\n".join(queries)
+
+
+# Of each view: the kind of the rows of a summary, their columns, and the query over rows.
+_CHOSEN: Final = {
+    "counts": ("count", f"{_PLACES}, number AS events"),
+    "tops": ("top", "site_id, dimension, value, number AS views"),
+    "sightings": ("visitor", "site_id, visitor"),
+}
+_FRESH: Final = {"counts": _COUNTS, "tops": _TOPS, "sightings": _SIGHTINGS}
 _MEANINGS: Final = {
     "counts": "events per date, hour, site, protocol, source, type, name and marks",
     "tops": "page views per date, site and value of a dimension; NULL: not known",

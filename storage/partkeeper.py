@@ -189,10 +189,11 @@ class PartKeeper:
         """Have the newest date that is due summarised, which is what most pages are about."""
         if self._is_summarising or not self._unsummarised or self._thread.is_stopping:
             return
+        is_open = self._today is None or max(self._unsummarised) >= self._today
         day = max(self._unsummarised)
         self._unsummarised.remove(day)
         self._is_summarising = True
-        future = self._thread.submit(lambda work: work.summarise(day))
+        future = self._thread.submit(lambda work: work.summarise(day, is_open=is_open))
         future.add_done_callback(partial(self._call_soon, self._summarised))
 
     def _summarised(self, future: "Future[None]") -> None:

@@ -140,10 +140,10 @@ class PartWork:
 
     # --- summaries
 
-    def summarise(self, day: date) -> None:
+    def summarise(self, day: date, *, is_open: bool) -> None:
         """Make the summaries that are missing of `day`; what fails is told and left."""
         try:
-            self._summaries.make_due(day)
+            self._summaries.make_due(day, is_open=is_open)
         except Interrupted:
             pass  # whoever comes next is told
         except (StorageError, OSError) as error:

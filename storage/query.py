@@ -14,7 +14,7 @@ collector. Why each row is seen exactly once:
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import date
 from pathlib import Path
@@ -51,8 +51,10 @@ class QueryError(StorageError):
 class MoreViews(Protocol):
     """Views on top of the published ones, which may be made of further files."""
 
-    def views(self, parts: Sequence[Part], rows: RowsSql) -> Sequence[views.View]:
-        """The views, given the live parts. Raises OSError."""
+    def views(
+        self, parts: Sequence[Part], logged: Collection[date], rows: RowsSql, /
+    ) -> Sequence[views.View]:
+        """The views, given the live parts, and the dates of rows in the log. Raises OSError."""
 
     def is_stale(self) -> bool:
         """Asked when a query failed: whether files of the latest `views` are gone or no good."""
@@ -387,6 +389,6 @@ class Lake:
             return "\nUNION ALL\n".join([*stored, *logged]) or views.empty_sql()
 
         parts = self.listing.parts
-        more = self._more.views(parts, rows_of) if self._more is not None else ()
+        more = self._more.views(parts, logs, rows_of) if self._more is not None else ()
         for view in (views.events_view(rows_of(parts)), *views.VIEWS, *more):
             self._connection.execute(views.statement(view))

@@ -1,7 +1,7 @@
 """Summaries: what a part says, counted, kept beside it, so that no page counts its rows again.
 
-`summaries/<format>/date=.../part-...parquet` belongs to the part of the same name below `events`.
-Rules:
+`summaries/<format>/date=.../part-...parquet` belongs to the part of the same name below `events`,
+`date=.../day-<digest>.parquet` to all parts of a closed date together. Rules:
 
 1. A part never changes, so neither does what it says. A cache: any of it may be deleted at any
    time, and is made again.
@@ -9,15 +9,18 @@ Rules:
    what an interrupted start or joining left without a part goes at the next look (`tidy`).
 3. Made and removed on the thread that works on parts, one after the other: none is made of a part
    that is on its way out.
-4. Only parts with `bytes_min` have one; the rows of the others are few enough to be counted.
-5. Hashes are in them, which DuckDB promises for one of its versions only; so the format has its
+4. Only parts with `bytes_min` have one, those of closed dates from a sixteenth of that on; the rows
+   of the others are few enough to be counted.
+5. That of a date has in its name which parts it is of; with other parts it counts for nothing.
+6. Hashes are in them, which DuckDB promises for one of its versions only; so the format has its
    version in its name, and those of others are removed.
 
 What is in them is `panelviews`. No person's events, but a number for each visitor, and texts that
 clients sent: as much of a secret as the part beside it, and gone when it is.
 """
 
-from collections.abc import Iterable, Sequence
+import hashlib
+from collections.abc import Collection, Iterable, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Final, Protocol
@@ -32,6 +35,8 @@ from storage.views import View
 # About 5,000 rows.
 BYTES_MIN: Final = 512 * 1024
 FORMAT: Final = f"1-{parquet.VERSION}"
+# Of a closed date, which is one file of a year.
+_CLOSED_SHARE: Final = 16
 # What making one may need on the disk, at most, as a share of its part.
 _ROOM_SHARE: Final = 0.5
 
@@ -39,6 +44,13 @@ _ROOM_SHARE: Final = 0.5
 def folder_of(directory: Path) -> Path:
     """Where the summaries of a data directory are."""
     return directory / layout.SUMMARIES / FORMAT
+
+
+def date_name(parts: Sequence[Part]) -> str:
+    """The path of the summary of one date, all of whose live parts are `parts`."""
+    names = "\n".join(part.file_name for part in sorted(parts))
+    digest = hashlib.blake2b(names.encode(), digest_size=8).hexdigest()
+    return f"{layout.partition_name(parts[0].date)}/day-{digest}.parquet"
 
 
 class Writer(Protocol):
@@ -70,8 +82,10 @@ class Summaries:
         self.made = 0
 
     def drop(self, parts: Sequence[Part]) -> None:
-        """Remove those of `parts`, which may be of several dates; lasting. Raises OSError."""
-        self._remove(part for part in parts if (self._folder / part.name).exists())
+        """Remove what says anything of `parts`, which are of one date; lasting. Raises OSError."""
+        if parts:
+            days = (self._folder / layout.partition_name(parts[0].date)).glob("day-*")
+            self._remove([*days, *(self._folder / part.name for part in parts)])
 
     def tidy(self) -> None:
         """Remove what no live part and no present format needs; lasting. Raises OSError."""
@@ -80,36 +94,54 @@ class Summaries:
         for path in sorted(self._folder.parent.iterdir()):
             if path.name != FORMAT:
                 self._files.remove_folder(path)
-        live = set(layout.live_parts(layout.list_parts(self._events)))
-        dates = {layout.partition_name(part.date) for part in live}
-        for path in sorted(self._folder.iterdir()) if self._folder.is_dir() else ():
-            if path.name not in dates:
-                self._files.remove_folder(path)
-        self._remove(sorted(set(layout.list_parts(self._folder)) - live))
+        live: dict[date, list[Part]] = {}
+        for part in layout.live_parts(layout.list_parts(self._events)):
+            live.setdefault(part.date, []).append(part)
+        for folder in sorted(self._folder.iterdir()) if self._folder.is_dir() else ():
+            day = layout.maybe_partition(folder.name)
+            if day in live:
+                self._remove(self._strangers(live[day]))
+            else:
+                self._files.remove_folder(folder)
         self._files.sync_folder(self._folder.parent)
         if self._folder.is_dir():
             self._files.sync_folder(self._folder)
 
-    def make_due(self, day: date) -> None:
+    def make_due(self, day: date, *, is_open: bool) -> None:
         """Make what is missing of `day`, and remove what has no part any more.
 
         Raises `Interrupted`, `StorageError` or OSError; what was made until then stays.
         """
         live = layout.list_date(self._events, day)
-        there = set(layout.list_parts(self._folder, day))
-        self._remove(sorted(there - set(live)))
+        if not live:
+            return
+        self._remove(self._strangers(live))
+        bytes_min = self._bytes_min if is_open else self._bytes_min // _CLOSED_SHARE
         for part in live:
-            if part not in there:
-                size = (self._events / part.name).stat().st_size
-                if size >= self._bytes_min and self._has_room(size):
-                    self._make(part)
+            source, target = self._events / part.name, self._folder / part.name
+            size = source.stat().st_size
+            if not target.exists() and size >= bytes_min and self._has_room(size):
+                self._make(panelviews.part_sql(source), target)
+        paths = [self._folder / part.name for part in live]
+        target = self._folder / date_name(live)
+        if len(live) == 1 or is_open or target.exists() or not all(p.exists() for p in paths):
+            return
+        if self._has_room(sum(path.stat().st_size for path in paths)):
+            self._make(panelviews.date_sql(paths), target)
 
-    def _make(self, part: Part) -> None:
-        temporary = self._temporary / f"summary-{part.file_name}"
+    def _strangers(self, live: Sequence[Part]) -> list[Path]:
+        """What is there of the date of `live`, and of none of them."""
+        known = {part.file_name for part in live} | {date_name(live).rpartition("/")[2]}
+        folder = self._folder / layout.partition_name(live[0].date)
+        found = folder.iterdir() if folder.is_dir() else ()
+        return sorted(path for path in found if path.name not in known)
+
+    def _make(self, query: str, target: Path) -> None:
+        temporary = self._temporary / f"summary-{target.name}"
         self._files.remove(temporary)
         try:
-            self._writer.write(panelviews.summary_sql(self._events / part.name), temporary)
-            self._files.publish(temporary, self._folder / part.name)
+            self._writer.write(query, temporary)
+            self._files.publish(temporary, target)
         except (StorageError, OSError):
             self._files.remove(temporary)
             raise
@@ -119,11 +151,12 @@ class Summaries:
         left = self._files.free_bytes(self._temporary) - _ROOM_SHARE * size
         return left >= self._free_bytes_min
 
-    def _remove(self, parts: Iterable[Part]) -> None:
+    def _remove(self, paths: Iterable[Path]) -> None:
         folders = set()
-        for part in parts:
-            self._files.remove(self._folder / part.name)
-            folders.add((self._folder / part.name).parent)
+        for path in paths:
+            if path.exists():
+                self._files.remove(path)
+                folders.add(path.parent)
         for folder in sorted(folders):
             self._files.sync_folder(folder)
 
@@ -139,12 +172,31 @@ class SummaryViews:
         self._files = files
         self._used: list[Path] = []
 
-    def views(self, parts: Sequence[Part], rows: RowsSql) -> Sequence[View]:
-        """The views, given the live parts."""
-        there = set(layout.list_parts(self._folder))
-        self._used = [self._folder / part.name for part in parts if part in there]
+    def views(
+        self, parts: Sequence[Part], logged: Collection[date], rows: RowsSql
+    ) -> Sequence[View]:
+        """The views, given the live parts, and the dates of which there are rows in the log."""
+        there = {
+            f"{folder.name}/{path.name}"
+            for folder in (self._folder.iterdir() if self._folder.is_dir() else ())
+            for path in folder.iterdir()
+        }
+        by_date: dict[date, list[Part]] = {}
+        for part in parts:
+            by_date.setdefault(part.date, []).append(part)
+        alone: list[str] = []
+        others: list[str] = []
+        rest: list[Part] = []
+        for day, found in by_date.items():
+            whole = found[0].name if len(found) == 1 else date_name(found)
+            if whole in there:
+                (others if day in logged else alone).append(whole)
+                continue
+            others += [part.name for part in found if part.name in there]
+            rest += [part for part in found if part.name not in there]
+        self._used = [self._folder / name for name in (*alone, *others)]
         return panelviews.panel_views(
-            rows([part for part in parts if part not in there]), self._used
+            rows(rest), self._used[: len(alone)], self._used[len(alone) :]
         )
 
     def is_stale(self) -> bool:
