@@ -4,9 +4,10 @@ A part of the composition root (`service`), of which it gets what everybody shar
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
+from typing import Final
 
 import msgspec
 
@@ -24,12 +25,20 @@ from collector.config import Config
 from collector.dashboard import site as dashboard
 from collector.dashboard.known import Known
 from collector.http import BodyReader
+from collector.lakeorders import EraseAside
 from collector.metrics import Metrics
 from collector.pages import Pages
 from collector.panel_session import LakeSession
-from collector.panels import Panels
+from collector.panels import Lane, Panels
 from collector.receipt import time_text
-from storage import Files, give_way
+from storage import Files, Person, give_way
+
+# Questions of the dashboard yield the processor to everything else.
+_NICE: Final = 19
+# Memory of DuckDB, beyond which it spills: what is counted already is small, but for the different
+# visitors of a long range; rows are read in pieces.
+_KEPT_MB: Final = 384
+_ROWS_MB: Final = 256
 
 
 class Clocks(msgspec.Struct, frozen=True):
@@ -78,14 +87,21 @@ class Inside:
             wait=clocks.wait,
         )
         api = Api(state, lookups, today=today)
-        # One question at a time, on a thread that gives way.
-        questions = ThreadPoolExecutor(1, "questions", initializer=give_way)
-        self._questions = questions
-        self._panels = Panels(
-            LakeSession(config.storage.directory, files, clocks.now_us),
-            run=lambda ask: asyncio.get_running_loop().run_in_executor(questions, ask),
-            now_us=clocks.now_us,
-        )
+        self._lanes: list[ThreadPoolExecutor] = []
+
+        def lane(name: str, memory_mb: int) -> Lane:
+            """One question at a time, on a thread that gives way."""
+            thread = ThreadPoolExecutor(1, f"questions-{name}", lambda: give_way(_NICE))
+            self._lanes.append(thread)
+            session = LakeSession(
+                config.storage.directory, files, clocks.now_us, memory_mb=memory_mb
+            )
+            return Lane(
+                session, lambda ask: asyncio.get_running_loop().run_in_executor(thread, ask)
+            )
+
+        kept, rows = lane("kept", _KEPT_MB), lane("rows", _ROWS_MB)
+        self._panels = Panels(kept.session, run=kept.call, now_us=clocks.now_us, rows=rows)
         known = Known(api, self._panels, config=lambda: config, now_us=clocks.now_us, today=today)
         routes = [*api.routes, *dashboard.routes(known, gate)]
         self.admin = Admin(routes, gate=gate, bodies=bodies)
@@ -103,7 +119,20 @@ class Inside:
             gate=gate if server.metrics_need_token else None,
         )
 
+    def forgetting(self, erase: EraseAside) -> EraseAside:
+        """`erase`, and no page shows from memory what was removed."""
+
+        async def erase_and_forget(
+            person: Person, is_dry_run: bool, values: Sequence[str]
+        ) -> Mapping[str, int]:
+            if not is_dry_run:
+                await self._panels.forget()
+            return await erase(person, is_dry_run, values)
+
+        return erase_and_forget
+
     async def stop(self) -> None:
-        """Give up the questions of the dashboard; their thread has ended when this returns."""
+        """Give up the questions of the dashboard; their threads have ended when this returns."""
         await self._panels.stop()
-        await asyncio.to_thread(self._questions.shutdown)
+        for thread in self._lanes:
+            await asyncio.to_thread(thread.shutdown)

@@ -14,7 +14,6 @@ from storage import Deadline, Files, Lake, StorageError, SummaryViews
 
 # Beside intake, which must not be short of either.
 _THREADS: Final = 1
-_MEMORY_MB: Final = 512
 # A look is repeated after so many times what it took, within bounds.
 _LOOK_TIMES: Final = 20.0
 _LOOK_S_MIN: Final = 1.0
@@ -26,10 +25,13 @@ _LOG_BYTES_MAX: Final = 8 * 1024 * 1024
 class LakeSession:
     """A `panels.Session` over the data directory. From one thread."""
 
-    def __init__(self, directory: Path, files: Files, now_us: Callable[[], int]) -> None:
+    def __init__(
+        self, directory: Path, files: Files, now_us: Callable[[], int], *, memory_mb: int = 384
+    ) -> None:
         self._directory = directory
         self._files = files
         self._now_us = now_us
+        self._memory_mb = memory_mb
         self._lake: Lake | None = None
         self._looked_us = 0
         self._look_again_us = 0
@@ -73,7 +75,7 @@ class LakeSession:
             lake = Lake(
                 self._directory,
                 self._files,
-                memory_mb=_MEMORY_MB,
+                memory_mb=self._memory_mb,
                 threads=_THREADS,
                 more=SummaryViews(self._directory, self._files),
                 log_bytes_max=_LOG_BYTES_MAX,

@@ -1,22 +1,25 @@
 """What the dashboard's pages may ask of the files, and what they are told at once.
 
 A page states its questions; each is SQL of ours with values bound to its names. An answer that is
-young enough is given again. Everything else is asked on one thread that gives way to whatever else
+young enough is given again. Everything else is asked on threads that give way to whatever else
 wants the processor, and a page waits for it for a moment only: after that it shows what was known
 before, or how far the question has come. So no page is slow, and no question slows down intake.
+There are two lanes, one question after the other in each: what has to read rows, which may take
+long, does not hold up what is counted already.
 
 Must not know what a page shows, nor run SQL of anybody else's.
 """
 
 import asyncio
 import logging
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol, TypeAlias
 
 import msgspec
 
-from storage import Deadline, StorageError, TookTooLong
+from storage import Deadline, StorageError, TookTooLong, views
 
 _log: Final = logging.getLogger("collector")
 
@@ -35,6 +38,11 @@ _SECONDS_MAX: Final = 60.0
 PATIENCE_S: Final = 0.15
 # What the session holds is given back when nobody has asked for so long.
 _IDLE_S: Final = 30.0
+
+
+_READS_ROWS: Final = re.compile(
+    rf"\b(?:FROM|JOIN)\s+(?:events|{'|'.join(view.name for view in views.VIEWS)})\b"
+)
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -79,7 +87,7 @@ Told: TypeAlias = Found | Pending | Failed
 
 
 class Session(Protocol):
-    """Asks the files; both methods are called on the thread of questions."""
+    """Asks the files; both methods are called on the thread of its lane."""
 
     def ask(
         self, question: Question, deadline: Deadline, progress: Callable[[float], None], /
@@ -90,8 +98,20 @@ class Session(Protocol):
         """Give back what was held for the next question."""
 
 
+# Has a function called on a thread, one at a time.
+Run: TypeAlias = Callable[[Callable[[], Any]], "asyncio.Future[Any]"]
+
+
+class Lane(msgspec.Struct, frozen=True):
+    """A session, and its thread."""
+
+    session: Session
+    call: Run
+
+
 class _Job:
-    def __init__(self) -> None:
+    def __init__(self, generation: int) -> None:
+        self.generation = generation
         self.share: float | None = None
         self.done = asyncio.Event()
 
@@ -109,23 +129,23 @@ class _Known(msgspec.Struct, frozen=True):
 
 
 class Panels:
-    """Answers questions. `run` has a function called on the thread of questions, one at a time."""
+    """Answers questions, by `session` on the thread of `run`.
+
+    `rows`: the lane of those that read rows, if they have one. `now_us`: Unix microseconds.
+    """
 
     def __init__(
-        self,
-        session: Session,
-        *,
-        run: Callable[[Callable[[], Any]], "asyncio.Future[Any]"],
-        now_us: Callable[[], int],
+        self, session: Session, *, run: Run, now_us: Callable[[], int], rows: Lane | None = None
     ) -> None:
-        self._session = session
-        self._run = run
+        self._kept = Lane(session, run)
+        self._rows = rows or self._kept
         self._now_us = now_us
         self._known: OrderedDict[Question, _Known] = OrderedDict()
         self._jobs: dict[Question, _Job] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._deadline: Deadline | None = None
+        self._deadlines: set[Deadline] = set()
         self._idle: asyncio.TimerHandle | None = None
+        self._generation = 0
         self._is_stopping = False
 
     async def ask(self, *questions: Question, patience_s: float = PATIENCE_S) -> Sequence[Told]:
@@ -148,12 +168,21 @@ class Panels:
         self._is_stopping = True
         if self._idle is not None:
             self._idle.cancel()
-        deadline = self._deadline
-        if deadline is not None:
+        await self.forget()
+
+    async def forget(self) -> None:
+        """Give up what is being asked, and let go of every answer and of what sessions hold.
+
+        Of a person who was erased nothing is shown any more.
+        """
+        self._generation += 1
+        self._known.clear()
+        for deadline in list(self._deadlines):
             deadline.end()
         if self._tasks:
             await asyncio.wait(self._tasks)
-        await self._run(self._session.close)
+        for lane in (self._kept, self._rows):
+            await lane.call(lane.session.close)
 
     def _told(self, question: Question) -> Told:
         known, job = self._known.get(question), self._jobs.get(question)
@@ -173,7 +202,7 @@ class Panels:
             return None
         job = self._jobs.get(question)
         if job is None and len(self._jobs) < _WAITING_MAX and not self._is_stopping:
-            job = self._jobs[question] = _Job()
+            job = self._jobs[question] = _Job(self._generation)
             task = asyncio.ensure_future(self._answer(question, job))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -181,7 +210,8 @@ class Panels:
 
     async def _answer(self, question: Question, job: _Job) -> None:
         began_us = self._now_us()
-        asked = self._run(lambda: self._asked(question, job))
+        lane = self._rows if _READS_ROWS.search(question.sql) else self._kept
+        asked = lane.call(lambda: self._asked(lane.session, question, job))
         await asyncio.wait({asked})
         now_us = self._now_us()
         del self._jobs[question]
@@ -190,6 +220,8 @@ class Panels:
         if bug is not None:
             _log.error("a question of the dashboard failed: %s", question.sql, exc_info=bug)
         told = Failed("this could not be answered; the log says why") if bug else asked.result()
+        if job.generation != self._generation:
+            return  # it may tell what is to be forgotten
         seconds = told.seconds if isinstance(told, Found) else (now_us - began_us) / 1e6
         fresh_s = min(max(_FRESH_S_MIN, seconds * _FRESH_TIMES), _FRESH_S_MAX)
         since_us = told.as_of_us if isinstance(told, Found) else now_us
@@ -211,17 +243,21 @@ class Panels:
         if self._idle is not None:
             self._idle.cancel()
         if not self._jobs and not self._is_stopping:
-            loop = asyncio.get_running_loop()
-            self._idle = loop.call_later(_IDLE_S, self._run, self._session.close)
+            self._idle = asyncio.get_running_loop().call_later(_IDLE_S, self._give_back)
 
-    def _asked(self, question: Question, job: _Job) -> Found | Failed:
-        """On the thread of questions."""
+    def _give_back(self) -> None:
+        for lane in (self._kept, self._rows):
+            lane.call(lane.session.close)
+
+    def _asked(self, session: Session, question: Question, job: _Job) -> Found | Failed:
+        """On the thread of a lane."""
+        deadline = Deadline(_SECONDS_MAX)
+        self._deadlines.add(deadline)
         try:
-            with Deadline(_SECONDS_MAX) as deadline:
-                self._deadline = deadline
-                if self._is_stopping:
+            with deadline:
+                if self._is_stopping or job.generation != self._generation:
                     deadline.end()
-                return self._session.ask(question, deadline, job.progressed)
+                return session.ask(question, deadline, job.progressed)
         except TookTooLong as error:
             return Failed(f"this took too long: {error}")
         except (StorageError, OSError) as error:
@@ -229,7 +265,7 @@ class Panels:
             _log.warning("a question of the dashboard failed: %s", error)
             return Failed("the files cannot be read at present; the log says why")
         finally:
-            self._deadline = None
+            self._deadlines.discard(deadline)
 
 
 def bound(values: Mapping[str, str | int | float | None]) -> tuple[tuple[str, Any], ...]:

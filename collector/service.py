@@ -297,7 +297,7 @@ class Service:
     def _open_orders(self, pipeline: Pipeline, sites: Sites, clock: Clock) -> None:
         """Begin to look for what commands ask."""
         directory = self._config.storage.directory
-        lake = LakeOrders(self._store, _now_us, self._quarantine.erase)
+        lake = LakeOrders(self._store, _now_us, self._inside.forgetting(self._quarantine.erase))
         replay = Replay(
             pipeline=pipeline,
             quarantine=self._quarantine,

@@ -26,6 +26,8 @@ _LOOK_S: Final = 10.0
 # Rows are counted within about a second.
 _LOOK_AGAIN_S: Final = 1.0
 _RETRY_S: Final = 3600.0
+# After making summaries of the open date, so many times what it took: joining comes first.
+_SUMMARISE_PAUSES: Final = 2.0
 # Stands for retention among the dates that changed or failed.
 _RETENTION: Final = date.min
 
@@ -70,6 +72,7 @@ class PartKeeper:
         # One date after the other, so that whatever is ordered waits for one at most.
         self._unsummarised: set[date] = set()
         self._is_summarising = False
+        self._summarise_s = 0.0
         self.joins = 0
         self.rows_expired = 0
         self.failures = 0
@@ -107,7 +110,7 @@ class PartKeeper:
         if self._is_looking:
             return
         if now_s < self._next_s:
-            self._summarise()
+            self._summarise(now_s)
             return
         self._next_s = now_s + _LOOK_S
         today = layout.day_of(now_us)
@@ -185,22 +188,30 @@ class PartKeeper:
             _log.warning("parts of %s stay as they are for an hour: %s", name, reason)
         self.account_for(result.joined, result.expired)
 
-    def _summarise(self) -> None:
+    def _summarise(self, now_s: float) -> None:
         """Have the newest date that is due summarised, which is what most pages are about."""
-        if self._is_summarising or not self._unsummarised or self._thread.is_stopping:
+        is_busy = self._is_summarising or now_s < self._summarise_s
+        if is_busy or not self._unsummarised or self._thread.is_stopping:
             return
-        is_open = self._today is None or max(self._unsummarised) >= self._today
         day = max(self._unsummarised)
         self._unsummarised.remove(day)
         self._is_summarising = True
+        is_open = self._today is None or day >= self._today
         future = self._thread.submit(lambda work: work.summarise(day, is_open=is_open))
-        future.add_done_callback(partial(self._call_soon, self._summarised))
+        future.add_done_callback(partial(self._call_soon, self._summarised, day, now_s))
 
-    def _summarised(self, future: "Future[None]") -> None:
+    def _summarised(self, day: date, began_s: float, future: "Future[bool]") -> None:
         self._is_summarising = False
-        bug = None if self._thread.is_stopping else future.exception()
+        if self._thread.is_stopping:
+            return
+        bug = future.exception()
         if bug is not None:
             _log.error("summaries: %r", bug)
+        elif future.result():
+            self._unsummarised.add(day)
+        now_s = self._monotonic_s()
+        if self._today is not None and day >= self._today:
+            self._summarise_s = now_s + (now_s - began_s) * _SUMMARISE_PAUSES
 
     def rewritten(self, days: Sequence[date]) -> None:
         """Parts of these dates were written anew by an order."""

@@ -140,14 +140,18 @@ class PartWork:
 
     # --- summaries
 
-    def summarise(self, day: date, *, is_open: bool) -> None:
-        """Make the summaries that are missing of `day`; what fails is told and left."""
+    def summarise(self, day: date, *, is_open: bool) -> bool:
+        """Make summaries that are missing of `day`; what fails is told and left.
+
+        Returns whether there are more to make.
+        """
         try:
-            self._summaries.make_due(day, is_open=is_open)
+            return self._summaries.make_due(day, is_open=is_open)
         except Interrupted:
             pass  # whoever comes next is told
         except (StorageError, OSError) as error:
             _log.warning("%s: a summary could not be made: %s", day, error)
+        return False
 
     def tidy(self) -> None:
         """Remove summaries without a part, once at the start; what fails is told and left."""

@@ -37,6 +37,8 @@ BYTES_MIN: Final = 512 * 1024
 FORMAT: Final = f"1-{parquet.VERSION}"
 # Of a closed date, which is one file of a year.
 _CLOSED_SHARE: Final = 16
+# So many are made before others have their turn.
+_AT_ONCE: Final = 4
 # What making one may need on the disk, at most, as a share of its part.
 _ROOM_SHARE: Final = 0.5
 
@@ -107,24 +109,38 @@ class Summaries:
         if self._folder.is_dir():
             self._files.sync_folder(self._folder)
 
-    def make_due(self, day: date, *, is_open: bool) -> None:
-        """Make what is missing of `day`, and remove what has no part any more.
+    def make_due(self, day: date, *, is_open: bool) -> bool:
+        """Make some of what is missing of `day`, and remove what has no part any more.
 
-        Raises `Interrupted`, `StorageError` or OSError; what was made until then stays.
+        Returns whether there is more to do. Raises `Interrupted`, `StorageError` or OSError; what
+        was made until then stays.
         """
         live = layout.list_date(self._events, day)
         if not live:
-            return
+            return False
         self._remove(self._strangers(live))
         bytes_min = self._bytes_min if is_open else self._bytes_min // _CLOSED_SHARE
-        for part in live:
-            source, target = self._events / part.name, self._folder / part.name
-            size = source.stat().st_size
-            if not target.exists() and size >= bytes_min and self._has_room(size):
-                self._make(panelviews.part_sql(source), target)
-        paths = [self._folder / part.name for part in live]
-        target = self._folder / date_name(live)
-        if len(live) == 1 or is_open or target.exists() or not all(p.exists() for p in paths):
+        sized = [(self._path_size(part), part) for part in live]
+        due = [
+            (size, part)
+            for size, part in sorted(sized, reverse=True)  # what helps most comes first
+            if size >= bytes_min and not (self._folder / part.name).exists()
+        ]
+        for size, part in due[:_AT_ONCE]:
+            if not self._has_room(size):
+                return False
+            self._make(panelviews.part_sql(self._events / part.name), self._folder / part.name)
+        if len(due) <= _AT_ONCE and len(live) > 1 and not is_open:
+            self._make_whole(live)
+        return len(due) > _AT_ONCE
+
+    def _path_size(self, part: Part) -> int:
+        return (self._events / part.name).stat().st_size
+
+    def _make_whole(self, live: Sequence[Part]) -> None:
+        """The summary of a closed date, if all its parts have one."""
+        target, paths = self._folder / date_name(live), [self._folder / p.name for p in live]
+        if target.exists() or not all(path.exists() for path in paths):
             return
         if self._has_room(sum(path.stat().st_size for path in paths)):
             self._make(panelviews.date_sql(paths), target)

@@ -18,7 +18,7 @@ from tests.support import app, pages
 # What the pages may ask of the engine: values, errors, and questions with arguments.
 _STORAGE: Final = {
     *("COLUMNS", "Deadline", "Files", "StorageError", "TookTooLong", "latest"),
-    *("give_way", "panelviews", "views"),  # a priority, and texts
+    *("Person", "give_way", "panelviews", "views"),  # values, a priority, texts
 }
 _FILES: Final = sorted(
     path.relative_to(ROOT)

@@ -1,5 +1,7 @@
 """The session that answers the dashboard: kept, looks again, and leaves out what is too long."""
 
+import asyncio
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,8 +9,9 @@ import pytest
 
 from collector import panel_session
 from collector.panel_session import LakeSession
-from collector.panels import Found, Question
+from collector.panels import Found, Pending, Question
 from storage import Deadline, Files, QueryError, TookTooLong
+from tests.support import app
 from tests.support.lake import DataDirectory
 
 _S = 1_000_000
@@ -117,3 +120,21 @@ def test_an_empty_directory_has_answers(tmp_path: Path) -> None:
             assert world.ask(Question(f"FROM {view}")).rows == []
     finally:
         world.session.close()
+
+
+def test_a_stop_leaves_no_question_behind(tmp_path: Path) -> None:
+    """However long it would take; its threads have ended."""
+    endless = "SELECT sum(a.range * b.range) FROM range(1000000) AS a, range(1000000000) AS b"
+
+    async def stop() -> None:
+        async with app.running(tmp_path) as collector:
+            panels = collector.service._inside._panels
+            told = await panels.ask(
+                Question(endless),
+                Question(endless + " WHERE a.range >= (SELECT count(*) FROM events)"),
+                patience_s=0.5,
+            )
+            assert [type(one) for one in told] == [Pending, Pending]
+
+    app.run(asyncio.wait_for(stop(), 30))
+    assert not [one.name for one in threading.enumerate() if one.name.startswith("questions")]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from collector import panels
-from collector.panels import Failed, Found, Panels, Pending, Question, bound
+from collector.panels import Failed, Found, Lane, Panels, Pending, Question, bound
 from storage import Deadline, StorageError, TookTooLong
 
 _S = 1_000_000
@@ -63,12 +63,15 @@ class World:
 
     def __init__(self, session: Held) -> None:
         World.now_us = 1_000 * _S
-        self._thread = ThreadPoolExecutor(1)
-        self.panels = Panels(
-            session,
-            run=lambda ask: asyncio.get_running_loop().run_in_executor(self._thread, ask),
-            now_us=lambda: World.now_us,
-        )
+        self._threads: list[ThreadPoolExecutor] = []
+        self.rows = Held()
+        kept, rows = self._lane(session), self._lane(self.rows)
+        self.panels = Panels(kept.session, run=kept.call, now_us=lambda: World.now_us, rows=rows)
+
+    def _lane(self, session: Held) -> Lane:
+        thread = ThreadPoolExecutor(1)
+        self._threads.append(thread)
+        return Lane(session, lambda ask: asyncio.get_running_loop().run_in_executor(thread, ask))
 
     async def ask(self, sql: str = "one", *, patience_s: float = _LONG_S) -> Any:
         """What is told of one question."""
@@ -78,8 +81,10 @@ class World:
     async def end(self, session: Held) -> None:
         """Leave nothing running."""
         session.is_free.set()
+        self.rows.is_free.set()
         await self.panels.stop()
-        await asyncio.to_thread(self._thread.shutdown)
+        for thread in self._threads:
+            await asyncio.to_thread(thread.shutdown)
 
 
 def play(scene: Callable[[World, Held], Awaitable[None]]) -> None:
@@ -134,7 +139,7 @@ def test_what_is_not_known_yet_is_pending() -> None:
     async def scene(world: World, session: Held) -> None:
         session.is_free.clear()
         session.share = 0.4
-        assert await world.ask(patience_s=0.0) == Pending()
+        assert isinstance(await world.ask(patience_s=0.0), Pending)
         await asyncio.to_thread(session.began.wait)
         for _ in range(1_000):
             if (told := await world.ask(patience_s=_SHORT_S)) == Pending(0.4):
@@ -169,6 +174,28 @@ def test_a_job_whose_asker_went_away_is_done() -> None:
         session.is_free.set()
         assert (await world.ask()).rows == [(1,)]
         assert session.asked == ["one"]
+
+    play(scene)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT date FROM events",
+        "SELECT 1 FROM counts JOIN valid_events USING (date)",
+        "SELECT * FROM (\n    SELECT date FROM\n    goal_completions)",
+    ],
+)
+def test_what_reads_rows_holds_nothing_else_up(sql: str) -> None:
+    """It has a lane of its own; a column called `events` is no row."""
+
+    async def scene(world: World, session: Held) -> None:
+        world.rows.is_free.clear()
+        assert await world.ask(sql, patience_s=_SHORT_S) == Pending()
+        assert (await world.ask("SELECT sum(events) FROM counts")).rows == [(1,)]
+        assert session.asked == ["SELECT sum(events) FROM counts"]
+        world.rows.is_free.set()
+        assert (await world.ask(sql)).rows == [(1,)]
 
     play(scene)
 
@@ -248,6 +275,24 @@ def test_a_stop_does_not_wait_for_an_answer() -> None:
         assert not session.is_free.is_set()
         assert session.closed == 1
         assert isinstance(await world.ask("new"), Failed)
+
+    play(scene)
+
+
+def test_nothing_is_told_of_who_was_erased() -> None:
+    """Neither an answer that is known, nor one that was on its way; sessions begin anew."""
+
+    async def scene(world: World, session: Held) -> None:
+        await world.ask("known")
+        session.is_free.clear()
+        session.began.clear()
+        assert await world.ask("on its way", patience_s=_SHORT_S) == Pending()
+        await asyncio.to_thread(session.began.wait)
+        await world.panels.forget()
+        assert session.closed == 1
+        session.is_free.set()
+        assert (await world.ask("known")).rows == [(3,)]
+        assert (await world.ask("on its way")).rows == [(4,)]
 
     play(scene)
 

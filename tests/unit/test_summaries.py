@@ -67,7 +67,8 @@ class World(Parts):
     def summarise(self) -> None:
         """Make all that are missing."""
         for day in self.work.dates():
-            self.work.summarise(day, is_open=self.is_open)
+            while self.work.summarise(day, is_open=self.is_open):
+                pass
 
     def compare(self) -> None:
         """Ask everything in both ways."""
@@ -160,6 +161,17 @@ def test_rare_values_are_put_together(world: World, monkeypatch: pytest.MonkeyPa
             (sum(row[2] for row in found), next(row[2] for row in found if row[0]))
         ]
         assert any(row[1] for row in found)
+
+
+def test_others_have_their_turn_in_between(world: World) -> None:
+    """So many at once, the largest first; then it says that there are more."""
+    for number in range(10, 16):
+        world.publish(_DAYS[0], number, *_rows(0, 20 if number < 15 else 200))
+    assert world.work.summarise(_DAYS[0], is_open=True)
+    assert len(world.kept()) == 4
+    assert Part(_DAYS[0], 15, 15) in world.kept()
+    assert not world.work.summarise(_DAYS[0], is_open=True)
+    assert len(world.kept()) == 8
 
 
 def test_small_parts_have_none(world: World) -> None:
