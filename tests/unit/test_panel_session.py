@@ -124,16 +124,16 @@ def test_an_empty_directory_has_answers(tmp_path: Path) -> None:
 
 def test_a_stop_leaves_no_question_behind(tmp_path: Path) -> None:
     """However long it would take; its threads have ended."""
-    endless = "SELECT sum(a.range * b.range) FROM range(1000000) AS a, range(1000000000) AS b"
+    endless = (
+        "SELECT sum(a.range * b.range) FROM range(1000000) AS a, range(1000000000) AS b",
+        "SELECT sum(a.range * b.range) FROM range(1000000) AS a, range(1000000000) AS b "
+        "WHERE a.range >= (SELECT count(*) FROM events)",
+    )
 
     async def stop() -> None:
         async with app.running(tmp_path) as collector:
             panels = collector.service._inside._panels
-            told = await panels.ask(
-                Question(endless),
-                Question(endless + " WHERE a.range >= (SELECT count(*) FROM events)"),
-                patience_s=0.5,
-            )
+            told = await panels.ask(*map(Question, endless), patience_s=0.5)
             assert [type(one) for one in told] == [Pending, Pending]
 
     app.run(asyncio.wait_for(stop(), 30))
