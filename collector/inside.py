@@ -35,10 +35,9 @@ from storage import Files, Person, give_way
 
 # Questions of the dashboard yield the processor to everything else.
 _NICE: Final = 19
-# Memory of DuckDB, beyond which it spills: what is counted already is small, but for the different
-# visitors of a long range; rows are read in pieces.
-_KEPT_MB: Final = 384
-_ROWS_MB: Final = 256
+# Lanes, and the megabytes that DuckDB may take in each, beyond which it spills: what is counted
+# already is small, but for the different visitors of a long range; rows are read in pieces.
+_LANES: Final = {"kept": 384, "rows": 256}
 
 
 class Clocks(msgspec.Struct, frozen=True):
@@ -65,7 +64,7 @@ class Inside:
         addresses: AddressReader,
         clocks: Clocks,
     ) -> None:
-        server, limits = config.server, config.limits
+        server, limits, directory = config.server, config.limits, config.storage.directory
         gate = Gate(
             server.admin_token_sha256,
             addresses=addresses,
@@ -81,26 +80,20 @@ class Inside:
             metrics, gauges, now=lambda: time_text(clocks.now_us()), trouble=trouble
         )
         lookups = Lookups(
-            config.storage.directory,
+            directory,
             files,
             in_thread=clocks.in_thread,
             wait=clocks.wait,
         )
         api = Api(state, lookups, today=today)
-        self._lanes: list[ThreadPoolExecutor] = []
-
-        def lane(name: str, memory_mb: int) -> Lane:
-            """One question at a time, on a thread that gives way."""
-            thread = ThreadPoolExecutor(1, f"questions-{name}", lambda: give_way(_NICE))
-            self._lanes.append(thread)
-            session = LakeSession(
-                config.storage.directory, files, clocks.now_us, memory_mb=memory_mb
-            )
-            return Lane(
-                session, lambda ask: asyncio.get_running_loop().run_in_executor(thread, ask)
-            )
-
-        kept, rows = lane("kept", _KEPT_MB), lane("rows", _ROWS_MB)
+        self._threads = {
+            name: ThreadPoolExecutor(1, f"questions-{name}", lambda: give_way(_NICE))
+            for name in _LANES
+        }
+        kept, rows = (
+            _lane(thread, LakeSession(directory, files, clocks.now_us, memory_mb=_LANES[name]))
+            for name, thread in self._threads.items()
+        )
         self._panels = Panels(kept.session, run=kept.call, now_us=clocks.now_us, rows=rows)
         known = Known(api, self._panels, config=lambda: config, now_us=clocks.now_us, today=today)
         routes = [*api.routes, *dashboard.routes(known, gate)]
@@ -134,5 +127,9 @@ class Inside:
     async def stop(self) -> None:
         """Give up the questions of the dashboard; their threads have ended when this returns."""
         await self._panels.stop()
-        for thread in self._lanes:
+        for thread in self._threads.values():
             await asyncio.to_thread(thread.shutdown)
+
+
+def _lane(thread: ThreadPoolExecutor, session: LakeSession) -> Lane:
+    return Lane(session, lambda ask: asyncio.get_running_loop().run_in_executor(thread, ask))

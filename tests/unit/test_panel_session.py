@@ -126,8 +126,9 @@ def test_a_stop_leaves_no_question_behind(tmp_path: Path) -> None:
     """However long it would take; its threads have ended."""
     endless = (
         "SELECT sum(a.range * b.range) FROM range(1000000) AS a, range(1000000000) AS b",
-        "SELECT sum(a.range * b.range) FROM range(1000000) AS a, range(1000000000) AS b "
-        "WHERE a.range >= (SELECT count(*) FROM events)",
+        """\
+SELECT sum(a.range * b.range) FROM range(1000000) AS a, range(1000000000) AS b
+WHERE a.range >= (SELECT count(*) FROM events)""",
     )
 
     async def stop() -> None:
