@@ -22,7 +22,7 @@ from collector.admin_state import StateReader
 from collector.admin_throttle import FailedLogins
 from collector.config import Config
 from collector.dashboard import site as dashboard
-from collector.dashboard.site import Known
+from collector.dashboard.known import Known
 from collector.http import BodyReader
 from collector.metrics import Metrics
 from collector.pages import Pages

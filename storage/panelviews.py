@@ -4,7 +4,6 @@ Owns their SQL on top of the published views. A date is that of receipt, as the 
 that a range of dates opens no other folder. Only what DuckDB 1.5 and 2.0 share.
 """
 
-
 from typing import Final
 
 from storage.views import View
