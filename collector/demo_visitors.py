@@ -1,8 +1,8 @@
 """Made-up visitors of a made-up shop: what they do, as the bodies of the three protocols.
 
 Each visitor arrives by scanning a QR code, by a campaign or from a search, and walks on until it
-has bought something or lost interest. Owns what is sent, never how: no connection, no clock; randomness is handed in. Must not
-know what the collector answers.
+has bought something or lost interest. Owns what is sent, never how: no connection, no clock;
+randomness is handed in. Must not know what the collector answers.
 """
 
 import hashlib

@@ -109,7 +109,7 @@ def test_conversions_belong_to_a_scan_seen_before() -> None:
 
 
 def test_visitors_come_and_pay_in_several_ways() -> None:
-    """By scans, campaigns and searches; by several providers, plans and currencies; some refunds."""
+    """By scans, campaigns, searches; with several providers, plans and currencies; some refunds."""
     bodies: list[Any] = [step.body for step in _steps(4_000)]
     pages = [body for body in bodies if body.get("event_type") == "pageview"]
     assert {"scan_session_id" in body for body in pages} == {True, False}
