@@ -98,7 +98,7 @@ def form(visit: Visit, path: str, *children: Child) -> Html:
     return tag("form", token, children, attributes={"method": "post", "action": Link(path)})
 
 
-def table(caption: str, names: Sequence[str], rows: Iterable[Sequence[str | int]]) -> Html:
+def table(caption: str, names: Sequence[str], rows: Iterable[Sequence[Child]]) -> Html:
     """A table. Wide ones scroll by themselves, also by keyboard; numbers are best put first."""
     head = [tag("th", name, attributes={"scope": "col"}) for name in names]
     lines = [tag("tr", [_cell(value) for value in row]) for row in rows]
@@ -117,7 +117,7 @@ def table(caption: str, names: Sequence[str], rows: Iterable[Sequence[str | int]
     return tag("div", found, attributes=attributes)
 
 
-def _cell(value: str | int) -> Html:
+def _cell(value: Child) -> Html:
     if isinstance(value, int):
         return tag("td", number(value), attributes={"class": "number"})
     return tag("td", value)

@@ -22,8 +22,21 @@ _VOID: Final = frozenset({"br", "input", "link", "meta"})
 _ELEMENTS: Final = _VOID | frozenset(
     (
         *("a", "body", "button", "caption", "code", "dd", "details", "div", "dl", "dt", "footer"),
-        *("form", "h1", "h2", "h3", "head", "header", "html", "label", "li", "main", "nav", "ol"),
-        *("option", "p", "pre", "progress", "section", "select", "small", "span", "strong"),
+        *(
+            "form",
+            "h1",
+            "h2",
+            "h3",
+            "head",
+            "header",
+            "html",
+            "label",
+            "li",
+            "main",
+            "meter",
+            "nav",
+        ),
+        *("ol", "option", "p", "pre", "progress", "section", "select", "small", "span", "strong"),
         *("summary", "table", "tbody", "td", "th", "thead", "time", "title", "tr", "ul"),
     )
 )
@@ -42,8 +55,18 @@ _ATTRIBUTES: Final = _ADDRESSES | frozenset(
             "for",
             "hidden",
         ),
-        *("id", "inputmode", "lang", "max", "maxlength", "method", "name", "open", "rel"),
-        *("required", "role", "scope", "selected", "spellcheck", "tabindex", "title", "type"),
+        *("id", "inputmode", "lang", "max", "maxlength", "method", "min", "name", "open"),
+        *(
+            "rel",
+            "required",
+            "role",
+            "scope",
+            "selected",
+            "spellcheck",
+            "tabindex",
+            "title",
+            "type",
+        ),
         "value",
     )
 )
