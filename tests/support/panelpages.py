@@ -14,7 +14,7 @@ from collector.admin import Route, Visit
 from collector.admin_api import Api
 from collector.admin_gate import Asker
 from collector.config import Config
-from collector.dashboard.known import Known
+from collector.dashboard.known import Known, Watch
 from collector.panel_session import LakeSession
 from collector.panels import Panels
 from storage import Files
@@ -83,9 +83,14 @@ def known(directory: Path, config: Config, today: date) -> Known:
         done.set_result(ask())
         return done
 
-    panels = Panels(LakeSession(directory, Files()), run=run, now_us=lambda: 0)
+    panels = Panels(LakeSession(directory, Files(), lambda: 0), run=run, now_us=lambda: 0)
     return Known(
-        cast("Api", None), panels, config=lambda: config, now_us=lambda: 0, today=lambda: today
+        cast("Api", None),
+        panels,
+        cast("Watch", None),
+        config=lambda: config,
+        now_us=lambda: 0,
+        today=lambda: today,
     )
 
 
