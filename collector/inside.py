@@ -3,15 +3,14 @@
 A part of the composition root (`service`), of which it gets what everybody shares.
 """
 
-import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 from typing import Final
 
 import msgspec
 
 from collector import openapi
+from collector.access import Access
 from collector.adapters import ENDPOINTS
 from collector.addresses import AddressReader
 from collector.admin import Admin
@@ -21,23 +20,22 @@ from collector.admin_lookups import InThread, Lookups
 from collector.admin_sessions import Sessions
 from collector.admin_state import StateReader
 from collector.admin_throttle import FailedLogins
+from collector.auditwatch import AuditWatch
 from collector.config import Config
 from collector.dashboard import site as dashboard
-from collector.dashboard.known import Known
+from collector.dashboard.known import Known, Watch
 from collector.http import BodyReader
-from collector.lakeorders import EraseAside
 from collector.metrics import Metrics
 from collector.pages import Pages
-from collector.panel_session import LakeSession
-from collector.panels import Lane, Panels
+from collector.periodic import Periodic
+from collector.questions import Questions
+from collector.rates import Rates
 from collector.receipt import time_text
-from storage import Files, Person, give_way
+from collector.streams import Streams
+from storage import Files
 
-# Questions of the dashboard yield the processor to everything else.
-_NICE: Final = 19
-# Lanes, and the megabytes that DuckDB may take in each, beyond which it spills: what is counted
-# already is small, but for the different visitors of a long range; rows are read in pieces.
-_LANES: Final = {"kept": 384, "rows": 256}
+# How often counters are looked at for what comes in a minute.
+_SAMPLE_S: Final = 1.0
 
 
 class Clocks(msgspec.Struct, frozen=True):
@@ -47,6 +45,10 @@ class Clocks(msgspec.Struct, frozen=True):
     monotonic_us: Callable[[], int]
     in_thread: InThread
     wait: Callable[[float], object]
+
+    def today(self) -> date:
+        """The date in UTC."""
+        return datetime.fromtimestamp(self.now_us() / 1_000_000, UTC).date()
 
 
 class Inside:
@@ -62,42 +64,35 @@ class Inside:
         trouble: Callable[[], str],
         bodies: BodyReader,
         addresses: AddressReader,
+        access: Access,
         clocks: Clocks,
     ) -> None:
-        server, limits, directory = config.server, config.limits, config.storage.directory
-        gate = Gate(
-            server.admin_token_sha256,
-            addresses=addresses,
-            sessions=Sessions(server.admin_session_ms),
-            failures=FailedLogins(limits.admin_failed_auth_per_minute, limits.addresses_max),
-            monotonic_us=clocks.monotonic_us,
-        )
-
-        def today() -> date:
-            return datetime.fromtimestamp(clocks.now_us() / 1_000_000, UTC).date()
-
+        server = config.server
+        gate = _gate(config, addresses, clocks)
         state = StateReader(
             metrics, gauges, now=lambda: time_text(clocks.now_us()), trouble=trouble
         )
         lookups = Lookups(
-            directory,
+            config.storage.directory,
             files,
             in_thread=clocks.in_thread,
             wait=clocks.wait,
         )
-        api = Api(state, lookups, today=today)
-        self._threads = {
-            name: ThreadPoolExecutor(1, f"questions-{name}", lambda: give_way(_NICE))
-            for name in _LANES
-        }
-        kept, rows = (
-            _lane(thread, LakeSession(directory, files, clocks.now_us, memory_mb=_LANES[name]))
-            for name, thread in self._threads.items()
+        api = Api(state, lookups, today=clocks.today)
+        self.questions = Questions(config.storage.directory, files, clocks.now_us)
+        self.forgetting = self.questions.forgetting
+        watch = self._watch(metrics, gauges["collector_unflushed_rows"], api, access, clocks)
+        known = Known(
+            api,
+            self.questions.panels,
+            watch,
+            config=lambda: config,
+            now_us=clocks.now_us,
+            today=clocks.today,
         )
-        self._panels = Panels(kept.session, run=kept.call, now_us=clocks.now_us, rows=rows)
-        known = Known(api, self._panels, config=lambda: config, now_us=clocks.now_us, today=today)
-        routes = [*api.routes, *dashboard.routes(known, gate)]
-        self.admin = Admin(routes, gate=gate, bodies=bodies)
+        streams = Streams()
+        routes = [*api.routes, *dashboard.routes(known, gate, streams)]
+        self.admin = Admin(routes, gate=gate, bodies=bodies, streams=streams)
         subject = openapi.Subject(
             endpoints=ENDPOINTS,
             routes=routes,
@@ -112,24 +107,37 @@ class Inside:
             gate=gate if server.metrics_need_token else None,
         )
 
-    def forgetting(self, erase: EraseAside) -> EraseAside:
-        """`erase`, and no page shows from memory what was removed."""
+    def _watch(
+        self,
+        metrics: Metrics,
+        unflushed: Callable[[], float],
+        api: Api,
+        access: Access,
+        clocks: Clocks,
+    ) -> Watch:
+        rates = Rates(metrics, unflushed)
 
-        async def erase_and_forget(
-            person: Person, is_dry_run: bool, values: Sequence[str]
-        ) -> Mapping[str, int]:
-            if not is_dry_run:
-                await self._panels.forget()
-            return await erase(person, is_dry_run, values)
+        async def sample() -> None:
+            rates.sample(clocks.now_us())
 
-        return erase_and_forget
+        self._sampled = Periodic(sample, interval_s=_SAMPLE_S)
+        self._audit = AuditWatch(api.audit, today=clocks.today, now_us=clocks.now_us)
+        return Watch(rates, self._audit, lambda key: access.budget(key, clocks.now_us()))
 
     async def stop(self) -> None:
         """Give up the questions of the dashboard; their threads have ended when this returns."""
-        await self._panels.stop()
-        for thread in self._threads.values():
-            await asyncio.to_thread(thread.shutdown)
+        self.admin.streams.end()
+        await self._sampled.finish()
+        await self._audit.stop()
+        await self.questions.stop()
 
 
-def _lane(thread: ThreadPoolExecutor, session: LakeSession) -> Lane:
-    return Lane(session, lambda ask: asyncio.get_running_loop().run_in_executor(thread, ask))
+def _gate(config: Config, addresses: AddressReader, clocks: Clocks) -> Gate:
+    server, limits = config.server, config.limits
+    return Gate(
+        server.admin_token_sha256,
+        addresses=addresses,
+        sessions=Sessions(server.admin_session_ms),
+        failures=FailedLogins(limits.admin_failed_auth_per_minute, limits.addresses_max),
+        monotonic_us=clocks.monotonic_us,
+    )

@@ -125,7 +125,7 @@ ONLY_IN: Final[Mapping[str, tuple[frozenset[str], str]]] = {
     "concurrent.futures": (
         frozenset(
             {
-                "collector/inside.py",  # the thread of the dashboard's questions, and its end
+                "collector/questions.py",  # the threads of the dashboard's questions, and their end
                 "storage/commit.py",
                 "storage/partkeeper.py",
                 "storage/upkeep.py",
@@ -138,17 +138,19 @@ ONLY_IN: Final[Mapping[str, tuple[frozenset[str], str]]] = {
         frozenset(
             {
                 "collector/asgi.py",
+                "collector/auditwatch.py",  # a page waits for the audit, for a moment
                 "collector/edge.py",
                 "collector/http.py",
-                "collector/inside.py",  # see concurrent.futures
                 "collector/orders.py",
                 "collector/pace.py",  # refusals wait for their turn
+                "collector/questions.py",  # see concurrent.futures
                 "collector/panels.py",  # pages wait for answers, for a moment
                 "collector/periodic.py",
                 "collector/quarantine.py",  # who waits for a refused event to be on disk
                 "collector/replay.py",
                 "collector/rsgi.py",
                 "collector/service.py",
+                "collector/streams.py",  # answers that go on
                 "collector/turns.py",
                 "storage/byhand.py",
                 "storage/commit.py",

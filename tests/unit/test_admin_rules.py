@@ -18,7 +18,8 @@ from tests.support import app, pages
 # What the pages may ask of the engine: values, errors, and questions with arguments.
 _STORAGE: Final = {
     *("COLUMNS", "Deadline", "Files", "StorageError", "TookTooLong", "latest"),
-    *("Person", "give_way", "panelviews", "views"),  # values, a priority, texts
+    *("give_way", "panelviews", "views"),  # a priority, and texts
+    *("layout", "stock"),  # names and sizes of files
 }
 _FILES: Final = sorted(
     path.relative_to(ROOT)
@@ -87,6 +88,7 @@ def test_questions_take_values_only() -> None:
         "newest": ["<class 'int'>"],
         "receipt": ["<class 'str'>"],
         "audit": ["<class 'datetime.date'>"],
+        "stock": [],
     }
 
 

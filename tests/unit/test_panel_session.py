@@ -133,7 +133,7 @@ WHERE a.range >= (SELECT count(*) FROM events)""",
 
     async def stop() -> None:
         async with app.running(tmp_path) as collector:
-            panels = collector.service._inside._panels
+            panels = collector.service._inside.questions.panels
             told = await panels.ask(*map(Question, endless), patience_s=0.5)
             assert [type(one) for one in told] == [Pending, Pending]
 
