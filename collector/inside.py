@@ -80,12 +80,13 @@ class Inside:
         api = Api(state, lookups, today=today)
         # One question at a time, on a thread that gives way.
         questions = ThreadPoolExecutor(1, "questions", initializer=give_way)
-        panels = Panels(
-            LakeSession(config.storage.directory, files),
+        self._questions = questions
+        self._panels = Panels(
+            LakeSession(config.storage.directory, files, clocks.now_us),
             run=lambda ask: asyncio.get_running_loop().run_in_executor(questions, ask),
             now_us=clocks.now_us,
         )
-        known = Known(api, panels, config=lambda: config, now_us=clocks.now_us, today=today)
+        known = Known(api, self._panels, config=lambda: config, now_us=clocks.now_us, today=today)
         routes = [*api.routes, *dashboard.routes(known, gate)]
         self.admin = Admin(routes, gate=gate, bodies=bodies)
         subject = openapi.Subject(
@@ -101,3 +102,8 @@ class Inside:
             describe=lambda: openapi.describe(subject, clocks.now_us() // 1_000),
             gate=gate if server.metrics_need_token else None,
         )
+
+    async def stop(self) -> None:
+        """Give up the questions of the dashboard; their thread has ended when this returns."""
+        await self._panels.stop()
+        await asyncio.to_thread(self._questions.shutdown)

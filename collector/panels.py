@@ -9,6 +9,7 @@ Must not know what a page shows, nor run SQL of anybody else's.
 """
 
 import asyncio
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol, TypeAlias
@@ -17,15 +18,23 @@ import msgspec
 
 from storage import Deadline, StorageError, TookTooLong
 
+_log: Final = logging.getLogger("collector")
+
 # An answer that took long is kept for longer: so many times what it took, within bounds.
 _FRESH_TIMES: Final = 20.0
 _FRESH_S_MIN: Final = 5.0
 _FRESH_S_MAX: Final = 300.0
+# What is older is not shown any more while a new answer is looked for.
+_STALE_S_MAX: Final = 900.0
 _KEPT_MAX: Final = 512
+# Many of these may be large: an answer has as many rows as its page shows.
+_ROWS_KEPT_MAX: Final = 200_000
 _WAITING_MAX: Final = 64
 _SECONDS_MAX: Final = 60.0
 # What a page waits for its answers.
 PATIENCE_S: Final = 0.15
+# What the session holds is given back when nobody has asked for so long.
+_IDLE_S: Final = 30.0
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -36,12 +45,17 @@ class Question(msgspec.Struct, frozen=True):
 
 
 class Found(msgspec.Struct, frozen=True):
-    """Rows, their columns, when they were asked for (Unix microseconds), how long that took."""
+    """Rows, and their columns. `as_of_us`: all rows of that moment were there (Unix microseconds).
+
+    `seconds`: what answering took. `lacks_newest`: rows that were still in the log are left out,
+    because there were very many of them; they are a few seconds old at most.
+    """
 
     columns: tuple[str, ...]
     rows: list[tuple[Any, ...]]
     as_of_us: int
     seconds: float
+    lacks_newest: bool = False
 
     @property
     def records(self) -> list[dict[str, Any]]:
@@ -65,12 +79,15 @@ Told: TypeAlias = Found | Pending | Failed
 
 
 class Session(Protocol):
-    """Asks the files. Called on the thread of questions. Raises `StorageError` and OSError."""
+    """Asks the files; both methods are called on the thread of questions."""
 
-    def __call__(
+    def ask(
         self, question: Question, deadline: Deadline, progress: Callable[[float], None], /
-    ) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
-        """Names of columns, and rows."""
+    ) -> Found:
+        """The answer; `progress` is told the share done. Raises `StorageError` and OSError."""
+
+    def close(self) -> None:
+        """Give back what was held for the next question."""
 
 
 class _Job:
@@ -81,6 +98,14 @@ class _Job:
     def progressed(self, share: float) -> None:
         """Called from another thread: one assignment."""
         self.share = share
+
+
+class _Known(msgspec.Struct, frozen=True):
+    """What was told, when it was known, and until when it is told again without asking."""
+
+    told: Found | Failed
+    since_us: int
+    fresh_until_us: int
 
 
 class Panels:
@@ -96,29 +121,47 @@ class Panels:
         self._session = session
         self._run = run
         self._now_us = now_us
-        self._known: OrderedDict[Question, Found | Failed] = OrderedDict()
+        self._known: OrderedDict[Question, _Known] = OrderedDict()
         self._jobs: dict[Question, _Job] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._deadline: Deadline | None = None
+        self._idle: asyncio.TimerHandle | None = None
+        self._is_stopping = False
 
     async def ask(self, *questions: Question, patience_s: float = PATIENCE_S) -> Sequence[Told]:
         """An answer for each question, in their order, after `patience_s` at the latest."""
         waited = [
             asyncio.ensure_future(job.done.wait())
-            for job in (self._start(question) for question in questions)
+            for job in [self._start(question) for question in questions]
             if job is not None
         ]
         if waited:
-            await asyncio.wait(waited, timeout=patience_s)
-            for one in waited:
-                one.cancel()
+            try:
+                await asyncio.wait(waited, timeout=patience_s)
+            finally:
+                for one in waited:
+                    one.cancel()
         return [self._told(question) for question in questions]
 
+    async def stop(self) -> None:
+        """Give up what is being asked, and whatever waits; nothing is answered any more."""
+        self._is_stopping = True
+        if self._idle is not None:
+            self._idle.cancel()
+        deadline = self._deadline
+        if deadline is not None:
+            deadline.end()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        await self._run(self._session.close)
+
     def _told(self, question: Question) -> Told:
-        known = self._known.get(question)
+        known, job = self._known.get(question), self._jobs.get(question)
         if known is not None:
             self._known.move_to_end(question)
-            return known
-        job = self._jobs.get(question)
+            is_too_old = self._now_us() - known.since_us > _STALE_S_MAX * 1e6
+            if job is None or not is_too_old:
+                return known.told
         if job is None:
             return Failed("many other questions are being answered; load the page again")
         return Pending(job.share)
@@ -126,12 +169,10 @@ class Panels:
     def _start(self, question: Question) -> _Job | None:
         """What answers a question, None where the answer is there or nobody can be asked."""
         known = self._known.get(question)
-        if isinstance(known, Found):
-            fresh_s = min(max(_FRESH_S_MIN, known.seconds * _FRESH_TIMES), _FRESH_S_MAX)
-            if self._now_us() - known.as_of_us < fresh_s * 1e6:
-                return None
+        if known is not None and self._now_us() < known.fresh_until_us:
+            return None
         job = self._jobs.get(question)
-        if job is None and len(self._jobs) < _WAITING_MAX:
+        if job is None and len(self._jobs) < _WAITING_MAX and not self._is_stopping:
             job = self._jobs[question] = _Job()
             task = asyncio.ensure_future(self._answer(question, job))
             self._tasks.add(task)
@@ -139,27 +180,56 @@ class Panels:
         return job
 
     async def _answer(self, question: Question, job: _Job) -> None:
-        try:
-            self._known[question] = await self._run(lambda: self._asked(question, job))
-        finally:
-            del self._jobs[question]
-            job.done.set()
+        began_us = self._now_us()
+        asked = self._run(lambda: self._asked(question, job))
+        await asyncio.wait({asked})
+        now_us = self._now_us()
+        del self._jobs[question]
+        job.done.set()
+        bug = asked.exception()
+        if bug is not None:
+            _log.error("a question of the dashboard failed: %s", question.sql, exc_info=bug)
+        told = Failed("this could not be answered; the log says why") if bug else asked.result()
+        seconds = told.seconds if isinstance(told, Found) else (now_us - began_us) / 1e6
+        fresh_s = min(max(_FRESH_S_MIN, seconds * _FRESH_TIMES), _FRESH_S_MAX)
+        since_us = told.as_of_us if isinstance(told, Found) else now_us
+        self._known[question] = _Known(told, since_us, now_us + int(fresh_s * 1e6))
         self._known.move_to_end(question)
-        while len(self._known) > _KEPT_MAX:
-            self._known.popitem(last=False)
+        self._forget()
+        self._close_when_idle()
+
+    def _forget(self) -> None:
+        """Let go of the answers that nobody asked for longest, when there are too many."""
+        rows = sum(
+            len(one.told.rows) for one in self._known.values() if isinstance(one.told, Found)
+        )
+        while len(self._known) > 1 and (len(self._known) > _KEPT_MAX or rows > _ROWS_KEPT_MAX):
+            _, gone = self._known.popitem(last=False)
+            rows -= len(gone.told.rows) if isinstance(gone.told, Found) else 0
+
+    def _close_when_idle(self) -> None:
+        if self._idle is not None:
+            self._idle.cancel()
+        if not self._jobs and not self._is_stopping:
+            loop = asyncio.get_running_loop()
+            self._idle = loop.call_later(_IDLE_S, self._run, self._session.close)
 
     def _asked(self, question: Question, job: _Job) -> Found | Failed:
         """On the thread of questions."""
-        began_us = self._now_us()
         try:
             with Deadline(_SECONDS_MAX) as deadline:
-                columns, rows = self._session(question, deadline, job.progressed)
+                self._deadline = deadline
+                if self._is_stopping:
+                    deadline.end()
+                return self._session.ask(question, deadline, job.progressed)
         except TookTooLong as error:
             return Failed(f"this took too long: {error}")
-        except (StorageError, OSError):
-            # Its message may name a folder of this machine.
+        except (StorageError, OSError) as error:
+            # Its message may name a folder of this machine: it is for the log.
+            _log.warning("a question of the dashboard failed: %s", error)
             return Failed("the files cannot be read at present; the log says why")
-        return Found(columns, rows, began_us, (self._now_us() - began_us) / 1e6)
+        finally:
+            self._deadline = None
 
 
 def bound(values: Mapping[str, str | int | float | None]) -> tuple[tuple[str, Any], ...]:

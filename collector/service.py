@@ -170,7 +170,7 @@ class Service:
         addresses = AddressReader(server.trusted_proxies, server.proxy_header)
         found = gauges.gauges(self._store, self._quarantine, self._books)
         found |= self._admission.gauges() | self._bodies.gauges() | self._sources.gauges(_now_us)
-        inside = Inside(
+        self._inside = Inside(
             self._config,
             self._files,
             metrics=self._metrics,
@@ -182,8 +182,8 @@ class Service:
         )
         return Edge(
             endpoints=ENDPOINTS,
-            pages=inside.pages.by_path,
-            admin=inside.admin,
+            pages=self._inside.pages.by_path,
+            admin=self._inside.admin,
             access=access,
             pipeline=pipeline,
             admission=self._admission,
@@ -206,6 +206,7 @@ class Service:
         self.orders.stop()
         await self._edge.drain(self._config.server.stop_timeout_ms / 1000)
         await asyncio.sleep(_LINGER_S)
+        await self._inside.stop()
         # In this order: a replay writes events, these are counted and may be kept aside, and the
         # book is complete when the last row has a segment.
         await asyncio.wait({self._orders_done})

@@ -42,6 +42,7 @@ from storage.schema import COLUMNS, Column, Row, encode
 from storage.settings import Settings
 from storage.smallfiles import SmallFiles
 from storage.store import Store
+from storage.summaries import SummaryViews
 from storage.upkeep import give_way
 from storage.wal import Sealed
 
@@ -74,6 +75,7 @@ __all__ = [
     "SmallFiles",
     "StorageError",
     "Store",
+    "SummaryViews",
     "SyncFailed",
     "TookTooLong",
     "Unavailable",

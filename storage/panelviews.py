@@ -1,11 +1,22 @@
-"""The views that the dashboard's pages count from: per date, without anybody in them.
+"""The views that the dashboard's pages count from: per date, without anybody's events in them.
 
-Owns their SQL on top of the published views. A date is that of receipt, as the folders have it, so
-that a range of dates opens no other folder. Only what DuckDB 1.5 and 2.0 share.
+Owns their SQL on top of the published views, and that of a summary, which is what one part adds to
+them, kept (`summaries`). A date is that of receipt, as the folders have it, so that a range of
+dates opens no other folder. Only what DuckDB 1.5 and 2.0 share.
+
+What a question costs: `counts` and `tops` next to nothing, whatever the range; visitors about
+0.1 us for each visitor and date in the range, so that all visitors of all sites within a month are
+the dearest question there is. `sightings` is cheaper than `day_visitors` where they are only
+counted (`count(DISTINCT visitor)`), and `approx_count_distinct(visitor)`, which is right within a
+few percent and must be called "about", costs a tenth.
 """
+# ruff: noqa: S608  every piece of this SQL is our own text
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
+from storage import parquet, views
 from storage.views import View
 
 # What top lists are made of: name of the dimension, and the value of an event in it. A page is its
@@ -19,6 +30,30 @@ DIMENSIONS: Final = {
     "country": "country_code",
     "city": "city",
 }
+# A summary keeps so many values of a site and dimension by themselves, those with the most views.
+VALUES_KEPT: Final = 1_000
+# The value that stands for all others.
+OTHERS: Final = "(others)"
+
+# The columns of a summary, and their types. Each row is of one kind, and has the columns of that.
+_COLUMNS: Final[Mapping[str, str]] = {
+    "kind": "VARCHAR",
+    "site_id": "VARCHAR",
+    "hour": "TIMESTAMPTZ",
+    "protocol": "VARCHAR",
+    "source": "VARCHAR",
+    "event_type": "VARCHAR",
+    "event_name": "VARCHAR",
+    "is_duplicate": "UTINYINT",
+    "is_fraud": "UTINYINT",
+    "dimension": "VARCHAR",
+    "value": "VARCHAR",
+    "visitor": "UBIGINT",
+    "number": "BIGINT",
+}
+_PLACES: Final = "hour, site_id, protocol, source, event_type, event_name, is_duplicate, is_fraud"
+
+# --- from rows
 
 _COUNTS: Final = """\
 SELECT
@@ -42,13 +77,104 @@ _TOPS: Final = "\nUNION ALL\n".join(
     for name, value in DIMENSIONS.items()
 )
 
-_DAY_VISITORS: Final = """\
-SELECT DISTINCT date, site_id, hash(visitor_id) AS visitor
-FROM valid_events
-WHERE visitor_id IS NOT NULL"""
+# A number for each text, not each row: most visitors have several.
+_SIGHTINGS: Final = """\
+SELECT date, site_id, hash(visitor_id) AS visitor
+FROM (
+    SELECT DISTINCT date, site_id, visitor_id
+    FROM valid_events
+    WHERE visitor_id IS NOT NULL
+)"""
 
-PANEL_VIEWS: Final = (
-    View("counts", _COUNTS, "events per date, hour, site, protocol, source, type and name"),
-    View("tops", _TOPS, "page views per date, site and value of a dimension; NULL: not known"),
-    View("day_visitors", _DAY_VISITORS, "who was there, per date and site, as a number"),
+_PUBLISHED: Final = {view.name: view.sql for view in views.VIEWS}
+
+
+def _over(rows: str, query: str) -> str:
+    """`query`, with `rows` in the place of all events."""
+    return f"""\
+WITH events AS NOT MATERIALIZED ({rows}),
+valid_events AS NOT MATERIALIZED ({_PUBLISHED["valid_events"]}),
+page_views AS NOT MATERIALIZED ({_PUBLISHED["page_views"]})
+{query}"""
+
+
+# --- summaries
+
+
+def summary_sql(part: Path) -> str:
+    """A query for the rows of the summary of `part`, in their order."""
+    rows = (
+        f"SELECT *, NULL::DATE AS date FROM read_parquet({parquet.listed([part])}, "
+        "hive_partitioning = false)"
+    )
+    counts = _select({"kind": "'count'", "number": "events"} | _own(_PLACES))
+    tops = _select(
+        {"kind": "'top'", "site_id": "site_id", "dimension": "dimension"}
+        | {"value": f"CASE WHEN place <= {VALUES_KEPT} THEN value ELSE {parquet.quote(OTHERS)} END"}
+        | {"number": "sum(views)"}
+    )
+    visitors = _select({"kind": "'visitor'", "site_id": "site_id", "visitor": "visitor"})
+    return _over(
+        rows,
+        f"""\
+{counts} FROM ({_COUNTS})
+UNION ALL
+{tops} FROM (
+    SELECT
+        *,
+        -- What is not known has a place of its own, whatever else there is.
+        row_number() OVER (
+            PARTITION BY site_id, dimension ORDER BY value IS NOT NULL, views DESC, value
+        ) AS place
+    FROM ({_TOPS})
 )
+GROUP BY ALL
+UNION ALL
+{visitors} FROM ({_SIGHTINGS})
+ORDER BY kind, dimension, site_id""",
+    )
+
+
+def _own(names: str) -> dict[str, str]:
+    return {name: name for name in names.split(", ")}
+
+
+def _select(values: Mapping[str, str]) -> str:
+    """The columns of a summary: these expressions, and NULL for all others."""
+    chosen = ", ".join(
+        f"({values.get(name, 'NULL')})::{kind} AS {name}" for name, kind in _COLUMNS.items()
+    )
+    return f"SELECT {chosen}"
+
+
+def panel_views(rows: str, summaries: Sequence[Path]) -> list[View]:
+    """The views, of these summaries and of `rows`, a query for all rows that are in none of them.
+
+    `counts` and `tops` say the same place or value as often as there are files with it.
+    """
+    kept = (
+        f"read_parquet({parquet.listed(summaries)}, hive_partitioning = true, "
+        "hive_types = {'date': DATE})"
+    )
+    chosen = {
+        "counts": ("count", f"{_PLACES}, number AS events"),
+        "tops": ("top", "site_id, dimension, value, number AS views"),
+        "sightings": ("visitor", "site_id, visitor"),
+    }
+    fresh = {"counts": _COUNTS, "tops": _TOPS, "sightings": _SIGHTINGS}
+    found = []
+    for name, meaning in _MEANINGS.items():
+        queries = [f"SELECT * FROM ({_over(rows, fresh[name])})"]
+        if summaries:
+            kind, columns = chosen[name]
+            queries.insert(0, f"SELECT date, {columns} FROM {kept} WHERE kind = '{kind}'")
+        found.append(View(name, "\nUNION ALL BY NAME\n".join(queries), meaning))
+    return [*found, View("day_visitors", "SELECT DISTINCT * FROM sightings", _DAY_VISITORS)]
+
+
+_MEANINGS: Final = {
+    "counts": "events per date, hour, site, protocol, source, type, name and marks",
+    "tops": "page views per date, site and value of a dimension; NULL: not known",
+    "sightings": "who was there, per date and site, as a number; some of them several times",
+}
+_DAY_VISITORS: Final = "who was there, per date and site, as a number, once"

@@ -19,7 +19,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import date
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 import duckdb
 import msgspec
@@ -40,10 +40,22 @@ _ROWS_PER_CHUNK: Final = 2048
 _PROGRESS_S: Final = 0.2
 
 Progress = Callable[[float], None]
+# A query for every row of these parts, and of the log that no part covers.
+RowsSql = Callable[[Sequence[Part]], str]
 
 
 class QueryError(StorageError):
     """A query that cannot be answered; the message is for whoever asked."""
+
+
+class MoreViews(Protocol):
+    """Views on top of the published ones, which may be made of further files."""
+
+    def views(self, parts: Sequence[Part], rows: RowsSql) -> Sequence[views.View]:
+        """The views, given the live parts. Raises OSError."""
+
+    def is_stale(self) -> bool:
+        """Asked when a query failed: whether files of the latest `views` are gone or no good."""
 
 
 class _Moved(Exception):
@@ -118,18 +130,22 @@ class Lake:
         *,
         memory_mb: int = _MEMORY_MB,
         threads: int | None = None,
-        more_views: Sequence[views.View] = (),
+        more: MoreViews | None = None,
+        log_bytes_max: int | None = None,
     ) -> None:
         """`threads` of DuckDB; None: as many as there are processors.
 
-        `more_views` are defined on top of the published ones.
+        `log_bytes_max`: a log with more that is in no part yet is left out; see `leaves_out_log`.
         """
         self._directory = directory.absolute()
         self._files = files
         self._memory_mb = memory_mb
         self._threads = threads or len(os.sched_getaffinity(0))
-        self._views = (*views.VIEWS, *more_views)
+        self._more = more
+        self._log_bytes_max = log_bytes_max
+        self._sizes: dict[int, int] = {}
         self._copies: list[Path] = []
+        self.leaves_out_log = False
         self.listing = Listing((), (), 0)
         self.segments: tuple[SegmentState, ...] = ()
 
@@ -153,6 +169,18 @@ class Lake:
         trace: TracebackType | None,
     ) -> None:
         self._stack.close()
+
+    def refresh(self) -> None:
+        """Take the directory as it is now, if it is another. Raises as the class says."""
+        try:
+            is_same = (
+                _maybe_listing(self._directory) == self.listing
+                and self._sizes_of(self.listing.segments) == self._sizes
+            )
+        except (_Moved, OSError):
+            is_same = False
+        if not is_same:
+            self._look_again()
 
     def run(self, sql: str) -> Result:
         """Run `sql`; of several statements the last one gives the result."""
@@ -182,7 +210,7 @@ class Lake:
         *before, last = self._statements(sql)
         for statement in before:
             self._start(statement).rows()
-        query = _without_end(last)
+        query = parquet.without_end(last)
         self._start(f"COPY (\n{query}\n) TO {parquet.quote(output)} ({partlayout.COPY_OPTIONS})")
 
     def copy(self, query: str, output: Path, options: str, progress: Progress | None = None) -> int:
@@ -261,7 +289,9 @@ class Lake:
 
     def _is_stale(self) -> bool:
         events = self._directory / layout.EVENTS
-        return any(not (events / part.name).exists() for part in self.listing.parts)
+        if any(not (events / part.name).exists() for part in self.listing.parts):
+            return True
+        return self._more is not None and self._more.is_stale()
 
     def _look_again(self) -> None:
         """Take the directory as it is now."""
@@ -286,6 +316,30 @@ class Lake:
         for copy in self._copies:
             self._files.remove(copy)
         self._copies = []
+        self._sizes = self._sizes_of(listing.segments)
+        self.segments, logs = (), {}
+        self.leaves_out_log = self._is_too_long(listing)
+        if not self.leaves_out_log:
+            logs = self._take_log(listing)
+        self._define_views(logs)
+
+    def _sizes_of(self, segments: Sequence[int]) -> dict[int, int]:
+        wal = self._directory / layout.WAL
+        try:
+            return {n: (wal / layout.segment_name(n)).stat().st_size for n in segments}
+        except FileNotFoundError:
+            raise _Moved from None
+
+    def _is_too_long(self, listing: Listing) -> bool:
+        if self._log_bytes_max is None or sum(self._sizes.values()) <= self._log_bytes_max:
+            return False
+        # A segment that is done has a part of just its number for a moment, before it goes.
+        done = {part.first for part in listing.parts if part.first == part.last}
+        left = sum(size for number, size in self._sizes.items() if number not in done)
+        return left > self._log_bytes_max
+
+    def _take_log(self, listing: Listing) -> dict[date, list[Path]]:
+        """Copies of the segments that no part covers, by date. Raises `_Moved`, `Corruption`."""
         logs: dict[date, list[Path]] = {}
         states: list[SegmentState] = []
         for number in listing.segments:
@@ -301,7 +355,7 @@ class Lake:
                 path = self._directory / layout.WAL / layout.segment_name(action.number)
                 raise Corruption(path, action.offset, action.reason, recovery.HINT)
         self.segments = tuple(states)
-        self._define_views(logs)
+        return logs
 
     def _read_segment(self, number: int) -> tuple[SegmentState, bytes]:
         try:
@@ -321,23 +375,18 @@ class Lake:
         return path
 
     def _define_views(self, logs: dict[date, list[Path]]) -> None:
-        queries = [
+        logged = [
             f"SELECT *, DATE '{day}' AS date FROM ({parquet.select_sql(paths)})"  # noqa: S608
             for day, paths in sorted(logs.items())
         ]
-        if self.listing.parts:
+
+        def rows_of(parts: Sequence[Part]) -> str:
             events = self._directory / layout.EVENTS
-            names = parquet.listed(events / part.name for part in self.listing.parts)
-            queries.insert(0, views.parquet_sql(names))
-        every_row = views.events_view("\nUNION ALL\n".join(queries) or views.empty_sql())
-        for view in (every_row, *self._views):
+            names = parquet.listed(events / part.name for part in parts)
+            stored = [views.parquet_sql(names)] if parts else []
+            return "\nUNION ALL\n".join([*stored, *logged]) or views.empty_sql()
+
+        parts = self.listing.parts
+        more = self._more.views(parts, rows_of) if self._more is not None else ()
+        for view in (views.events_view(rows_of(parts)), *views.VIEWS, *more):
             self._connection.execute(views.statement(view))
-
-
-def _without_end(statement: str) -> str:
-    """`statement` without its semicolon and what follows: a comment at most."""
-    text = statement.encode()
-    for position, _kind in duckdb.tokenize(statement):  # positions count bytes
-        if text[position : position + 1] == b";":
-            return text[:position].decode()
-    return statement

@@ -54,5 +54,6 @@ def _age(found: Found) -> Html:
         "p",
         "As of ",
         tag("time", f"{time[11:19]} UTC", attributes={"datetime": time}),
+        ", without what came in the last seconds" if found.lacks_newest else None,
         attributes={"class": "age"},
     )

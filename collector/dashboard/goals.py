@@ -41,7 +41,7 @@ sums AS (
 ),
 everybody AS (
     SELECT site_id, count(DISTINCT visitor) AS visitors
-    FROM day_visitors
+    FROM sightings
     WHERE {WITHIN}
     GROUP BY site_id
 )

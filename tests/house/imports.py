@@ -123,7 +123,14 @@ ONLY_IN: Final[Mapping[str, tuple[frozenset[str], str]]] = {
         "threads live where somebody stops them",
     ),
     "concurrent.futures": (
-        frozenset({"storage/commit.py", "storage/partkeeper.py", "storage/upkeep.py"}),
+        frozenset(
+            {
+                "collector/inside.py",  # the thread of the dashboard's questions, and its end
+                "storage/commit.py",
+                "storage/partkeeper.py",
+                "storage/upkeep.py",
+            }
+        ),
         "see threading",
     ),
     "multiprocessing": (frozenset({"collector/supervisor.py"}), "see granian"),
@@ -133,8 +140,10 @@ ONLY_IN: Final[Mapping[str, tuple[frozenset[str], str]]] = {
                 "collector/asgi.py",
                 "collector/edge.py",
                 "collector/http.py",
+                "collector/inside.py",  # see concurrent.futures
                 "collector/orders.py",
                 "collector/pace.py",  # refusals wait for their turn
+                "collector/panels.py",  # pages wait for answers, for a moment
                 "collector/periodic.py",
                 "collector/quarantine.py",  # who waits for a refused event to be on disk
                 "collector/replay.py",

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from collector.admin import Route, Visit
 from collector.admin_api import Api
@@ -75,24 +75,50 @@ class Shown(HTMLParser):
         return [] if rows == [["none"]] else rows
 
 
-def known(directory: Path, config: Config, today: date) -> Known:
-    """What pages may ask, over the files in `directory`."""
+class Owner(Protocol):
+    """A page of the dashboard."""
+
+    @property
+    def routes(self) -> Sequence[Route]:
+        """The rows of the table."""
+
+
+def load(
+    page: Callable[[Known], Owner],
+    directory: Path,
+    config: Config,
+    today: date,
+    query: Mapping[str, str],
+) -> Shown:
+    """A page over the files in `directory`, as somebody who was let in sees it."""
+    session = LakeSession(directory, Files(), lambda: 0)
 
     def run(ask: Callable[[], Any]) -> "asyncio.Future[Any]":
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         done.set_result(ask())
         return done
 
-    panels = Panels(LakeSession(directory, Files()), run=run, now_us=lambda: 0)
-    return Known(
-        cast("Api", None), panels, config=lambda: config, now_us=lambda: 0, today=lambda: today
-    )
+    async def play() -> bytes:
+        known = Known(
+            cast("Api", None),
+            Panels(session, run=run, now_us=lambda: 0),
+            config=lambda: config,
+            now_us=lambda: 0,
+            today=lambda: today,
+        )
+        [route] = page(known).routes
+        response = await route.answer(_visit(query))
+        assert response.status == 200
+        return bytes(response.body)
+
+    try:
+        return Shown(asyncio.run(play()).decode())
+    finally:
+        session.close()
 
 
-def load(routes: Sequence[Route], query: Mapping[str, str]) -> Shown:
-    """The one page of `routes`, as somebody who was let in sees it."""
-    [route] = routes
-    visit = Visit(
+def _visit(query: Mapping[str, str]) -> Visit:
+    return Visit(
         by="loopback",
         session="",
         query=query,
@@ -101,10 +127,3 @@ def load(routes: Sequence[Route], query: Mapping[str, str]) -> Shown:
         asker=cast("Asker", None),
         cookie=lambda _: "",
     )
-
-    async def play() -> bytes:
-        response = await route.answer(visit)
-        assert response.status == 200
-        return bytes(response.body)
-
-    return Shown(asyncio.run(play()).decode())

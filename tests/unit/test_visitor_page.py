@@ -38,8 +38,8 @@ def data(tmp_path: Path) -> DataDirectory:
 
 def shown(data: DataDirectory, **query: str) -> Shown:
     """The page over these rows."""
-    known = panelpages.known(data.path, app.example(data.path.parent), TODAY)
-    return panelpages.load(visitor.Visitor(known).routes, query)
+    config = app.example(data.path.parent)
+    return panelpages.load(visitor.Visitor, data.path, config, TODAY, query)
 
 
 def found(data: DataDirectory, kind: str, key: str) -> list[dict[str, Any]]:
