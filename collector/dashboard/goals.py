@@ -21,13 +21,16 @@ from collector.panels import Question
 PATH: Final = "/dashboard/goals"
 _GOALS_MAX: Final = 200
 
-# Goals are few among many events, and stand together in joined files.
+# Goals are few among many events, and stand together in joined files: with their types said once
+# more, alone, DuckDB skips what has none of them.
+_FEW: Final = "event_type IN ('goal', 'goalCompleted')"
 _GOALS: Final = f"""\
 WITH reached AS (
     SELECT site_id, goal, conversion_currency AS currency, value, visitor_id,
         date >= $since::DATE AS is_now
     FROM goal_completions
-    WHERE date BETWEEN $earliest::DATE AND $until::DATE AND ($site = '' OR site_id = $site)
+    WHERE {_FEW} AND date BETWEEN $earliest::DATE AND $until::DATE
+        AND ($site = '' OR site_id = $site)
 ),
 sums AS (
     SELECT site_id, goal, list({{'currency': currency, 'value': total}} ORDER BY currency) AS sums
@@ -64,7 +67,7 @@ _BY_DAY: Final = f"""\
 SELECT day::DATE AS day, count(goal) AS completions, count(DISTINCT visitor_id) AS visitors
 FROM range($since::DATE, $until::DATE + INTERVAL 1 DAY, INTERVAL 1 DAY) AS days(day)
 LEFT JOIN (
-    SELECT date, goal, visitor_id FROM goal_completions WHERE {WITHIN}
+    SELECT date, goal, visitor_id FROM goal_completions WHERE {_FEW} AND {WITHIN}
 ) AS reached ON reached.date = day::DATE
 GROUP BY day
 ORDER BY day"""

@@ -177,6 +177,11 @@ def json_text(value: Any) -> Child:
     return tag("pre", text[:_JSON_CHARS_MAX] + cut)
 
 
+def page_of(address: str | None) -> str:
+    """The address of a page without what stands behind `?` or `#`."""
+    return (address or "").partition("#")[0].partition("?")[0]
+
+
 def link(text: str, path: str, query: Mapping[str, str]) -> Html:
     """A link to a page of ours."""
     return tag("a", text, attributes={"href": Link(path, **query)})

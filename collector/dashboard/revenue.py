@@ -173,11 +173,12 @@ def _touches(rows: Records) -> Child:
     return [
         pieces.rule(
             "Touches are page views of the same visitor up to the payment, at most "
-            f"{LOOK_BACK_DAYS} days before the range: the first one of a QR scan counts for the QR "
-            "code, else one with utm_source for it and its utm_campaign, else one that came from "
-            "another host for that host. Any other page view is a step within the site. First "
-            "touch: the earliest one; last touch: the latest; direct: none. A payment without a "
-            "visitor is of the visitor of its QR scan; without consent it is not attributed."
+            f"{LOOK_BACK_DAYS} days before the range: the first one of a QR scan, or one whose "
+            "address names the scan, counts for the QR code, else one with utm_source for it and "
+            "its utm_campaign, else one that came from another host for that host. Any other page "
+            "view is a step within the site. First touch: the earliest one; last touch: the "
+            "latest; direct: none. A payment without a visitor is of the visitor of its QR scan; "
+            "without consent it is not attributed."
         ),
         [
             _touch(title, [row for row in rows if row["place"] == place])

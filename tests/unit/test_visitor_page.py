@@ -217,7 +217,7 @@ def test_the_profile_is_what_the_views_say(data: DataDirectory) -> None:
         "visits 2 ",
         "pages seen 3 ",
         "events 6 ",
-        "1\N{NARROW NO-BREAK SPACE}234.50 EUR succeeded",
+        "1 succeeded: 1\N{NARROW NO-BREAK SPACE}234.50 EUR",
         "email new@example.com",
         '{"plan":"x"}',
         "provider polar",
