@@ -178,6 +178,7 @@ class Service:
             trouble=self._trouble,
             bodies=self._bodies,
             addresses=addresses,
+            access=access,
             clocks=Clocks(_now_us, _monotonic_us, asyncio.to_thread, time.sleep),
         )
         return Edge(
@@ -349,8 +350,10 @@ def make_app(
     config: Config, on_failed_start: Callable[[Exception], None], closed: type[Exception]
 ) -> RsgiApp | AsgiApp:
     """The application that the server runs; `closed`: see `BodyReader`."""
-    front = RsgiApp if config.server.interface == "rsgi" else AsgiApp
-    return front(Service(config, closed=closed), on_failed_start)
+    service = Service(config, closed=closed)
+    if config.server.interface == "rsgi":
+        return RsgiApp(service, on_failed_start, closed=closed)
+    return AsgiApp(service, on_failed_start)
 
 
 def give_order(
@@ -361,10 +364,7 @@ def give_order(
     watch: Tell,
     wait: Callable[[float], bool],
 ) -> Any:
-    """Have an order carried out by the running collector or, where there is none, here.
-
-    See `orders.give`.
-    """
+    """Have an order carried out by the running collector, or here; see `orders.give`."""
     return orders.give(
         config.storage.directory,
         command,

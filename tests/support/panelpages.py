@@ -14,7 +14,7 @@ from collector.admin import Route, Visit
 from collector.admin_api import Api
 from collector.admin_gate import Asker
 from collector.config import Config
-from collector.dashboard.known import Known
+from collector.dashboard.known import Known, Watch
 from collector.panel_session import LakeSession
 from collector.panels import Panels
 from storage import Files
@@ -102,6 +102,7 @@ def load(
         known = Known(
             cast("Api", None),
             Panels(session, run=run, now_us=lambda: 0),
+            cast("Watch", None),
             config=lambda: config,
             now_us=lambda: 0,
             today=lambda: today,
