@@ -10,8 +10,9 @@ from typing import Any, Final
 
 from collector.adapters.contract import Response
 from collector.admin import Route, Visit
-from collector.dashboard import funnel, pieces
+from collector.dashboard import charts, funnel, pieces
 from collector.dashboard.answers import Records, panel, section
+from collector.dashboard.charts import Series
 from collector.dashboard.frame import table
 from collector.dashboard.html import Child, tag
 from collector.dashboard.known import Known
@@ -64,10 +65,10 @@ ORDER BY completions DESC, site_id, goal
 LIMIT {_GOALS_MAX}"""
 
 _BY_DAY: Final = f"""\
-SELECT day::DATE AS day, count(goal) AS completions, count(DISTINCT visitor_id) AS visitors
+SELECT day::DATE AS day, count(goal) AS completions
 FROM range($since::DATE, $until::DATE + INTERVAL 1 DAY, INTERVAL 1 DAY) AS days(day)
 LEFT JOIN (
-    SELECT date, goal, visitor_id FROM goal_completions WHERE {_FEW} AND {WITHIN}
+    SELECT date, goal FROM goal_completions WHERE {_FEW} AND {WITHIN}
 ) AS reached ON reached.date = day::DATE
 GROUP BY day
 ORDER BY day"""
@@ -165,9 +166,9 @@ def _sums(sums: Sequence[Mapping[str, Any]] | None) -> str:
 
 
 def _days(rows: Records) -> Child:
-    most = max((row["completions"] for row in rows), default=0)
-    lines = [
-        (pieces.day(row["day"]), pieces.bar(row["completions"], most), row["visitors"])
-        for row in rows
-    ]
-    return table("Completions per day", ("day", "completions", "visitors"), lines)
+    return charts.columns(
+        "days",
+        "Completions per day",
+        [str(row["day"]) for row in rows],
+        [Series("completions", [row["completions"] for row in rows])],
+    )

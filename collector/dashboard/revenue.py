@@ -5,7 +5,6 @@ payments here: whoever has several chooses one of them.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import date
 from typing import Any, Final
 
 from collector.adapters.contract import Response
@@ -121,9 +120,9 @@ def _days(rows: Records, scope: Scope) -> Child:
         most[row["currency"]] = max(most.get(row["currency"], 0), row["revenue"])
     lines = [
         (
-            _day(row["day"]),
+            pieces.day(row["day"]),
             currency_name(row["currency"]),
-            _bar(row, most[row["currency"]]),
+            pieces.bar(row["revenue"], most[row["currency"]], money(row["revenue"])),
             row["payments"],
             money(row["refunded"]) if row["refunds"] else "",
         )
@@ -131,16 +130,6 @@ def _days(rows: Records, scope: Scope) -> Child:
     ]
     names = ("day", "currency", "revenue", "payments", "refunded")
     return table("Revenue per day", names, lines)
-
-
-def _day(value: date) -> Child:
-    return pieces.day(value)
-
-
-def _bar(row: Mapping[str, Any], most: float) -> Child:
-    text = money(row["revenue"])
-    bar = pieces.meter(row["revenue"], most, text)
-    return tag("span", text, " ", bar, attributes={"class": "bar"})
 
 
 def _kinds(rows: Records) -> Child:

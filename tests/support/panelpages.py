@@ -27,6 +27,7 @@ class Shown(HTMLParser):
         super().__init__(convert_charrefs=True)
         self.text = ""
         self.links: list[str] = []
+        self.scripts: list[str] = []
         self.elements: set[str] = set()
         self.values: dict[str, str] = {}
         self.tables: dict[str, list[list[str]]] = {}
@@ -42,6 +43,8 @@ class Shown(HTMLParser):
         self.elements.add(tag)
         if tag == "a":
             self.links.append(named.get("href") or "")
+        elif tag == "script":
+            self.scripts.append(named.get("src") or "")
         elif tag == "input":
             self.values[named.get("name") or ""] = named.get("value") or ""
         elif tag == "table":
