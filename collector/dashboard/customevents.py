@@ -11,8 +11,9 @@ from typing import Any, Final
 
 from collector.adapters.contract import Response
 from collector.admin import Route, Visit
-from collector.dashboard import pieces
+from collector.dashboard import charts, pieces
 from collector.dashboard.answers import Records, panel
+from collector.dashboard.charts import Series
 from collector.dashboard.frame import number, table
 from collector.dashboard.html import Child, Html, tag
 from collector.dashboard.known import Known
@@ -166,9 +167,12 @@ def _names(rows: Records, scope: Scope, part: str) -> Child:
 
 
 def _days(rows: Records) -> Child:
-    most = max((row["events"] for row in rows), default=0)
-    lines = [(pieces.day(row["day"]), pieces.bar(row["events"], most)) for row in rows]
-    return table("Events per day", ("day", "events"), lines)
+    return charts.columns(
+        "days",
+        "Events per day",
+        [str(row["day"]) for row in rows],
+        [Series("events", [row["events"] for row in rows])],
+    )
 
 
 def _newest(rows: Records, scope: Scope) -> Child:

@@ -31,8 +31,10 @@ STEPS_MAX: Final = 5
 _PATH_OF: Final = (
     "coalesce(nullif(regexp_extract(page_url, '^[a-z+.-]+://[^/?#]*([^?#]*)', 1), ''), '/')"
 )
+# Where a text occurs at all is found quickly; its place is looked at only there.
 _IS: Final[Mapping[str, str]] = {
-    "page": f"(({views.IS_PAGE_VIEW}) AND page_url IS NOT NULL AND starts_with({_PATH_OF}, $step))",
+    "page": f"(({views.IS_PAGE_VIEW}) AND page_url IS NOT NULL AND ($step = '/' OR "
+    f"(contains(page_url, $step) AND starts_with({_PATH_OF}, $step))))",
     "event": "(coalesce(event_name, event_type) = $step)",
     "goal": f"(({views.IS_GOAL}) AND event_name = $step)",
 }

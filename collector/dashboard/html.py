@@ -28,7 +28,7 @@ def _names(*lines: str) -> frozenset[str]:
 _VOID: Final = frozenset({"br", "input", "link", "meta"})
 _TEXTS: Final = _names(
     "a abbr body button caption code dd details div dl dt figcaption figure footer form h1 h2 h3",
-    "head header html label li main meter nav ol option p pre progress section select small span",
+    "head header html label li main nav ol option p pre progress section select small span",
     "strong summary table tbody td th thead time title tr ul",
 )
 # Of drawings: shapes, and what they are in words. Nothing that links, moves, loads or holds HTML.
@@ -40,7 +40,7 @@ _ADDRESSES: Final = frozenset({"action", "href", "src"})
 _ATTRIBUTES: Final = _ADDRESSES | _names(
     "aria-current aria-describedby aria-hidden aria-label aria-labelledby aria-live autocomplete",
     "autofocus charset class colspan content data-live data-refresh data-stream datetime defer",
-    "enctype for hidden id inputmode lang max maxlength method min name open rel required role",
+    "enctype for hidden id inputmode lang max maxlength method name open rel required role",
     "scope selected spellcheck tabindex title type value",
 )
 _PLACES: Final = _names(

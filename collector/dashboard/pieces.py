@@ -12,6 +12,7 @@ import msgspec
 
 from collector.adapters.contract import Response
 from collector.admin import Answer, Member, Route, Visit, html
+from collector.dashboard import charts
 from collector.dashboard.frame import number, whole_page
 from collector.dashboard.html import Child, Html, Link, tag
 from collector.dashboard.ranges import DAYS, SITE, SPANS, Scope
@@ -119,21 +120,9 @@ def change(now: float, before: float) -> str:
     return f"{100 * (now - before) / before:+.0f} %".replace("-", "\N{MINUS SIGN}")
 
 
-def meter(value: float, of: float, label: str) -> Html:
-    """A bar as long as `value` is of `of`; the figure itself stands beside it."""
-    attributes: dict[str, str | Link | bool] = {
-        "min": "0",
-        "max": f"{max(of, 1):.0f}" if of >= 1 else "1",
-        "value": f"{value:.4f}".rstrip("0").rstrip("."),
-        "aria-label": label,
-    }
-    return tag("meter", attributes=attributes)
-
-
-def bar(value: int, of: int) -> Html:
-    """A cell with a number and its bar."""
-    text = number(value)
-    return tag("span", text, " ", meter(value, of, text), attributes={"class": "bar"})
+def bar(value: float, most: float, text: str = "") -> Html:
+    """A cell with a number, or with `text` for it, and a bar as long as it is of `most`."""
+    return tag("span", text or number(value), charts.bar(value, most), attributes={"class": "bar"})
 
 
 # --- times
@@ -175,6 +164,11 @@ def json_text(value: Any) -> Child:
     text = bytes(value).decode("utf-8", "replace") if isinstance(value, msgspec.Raw) else str(value)
     cut = "" if len(text) <= _JSON_CHARS_MAX else " ..."
     return tag("pre", text[:_JSON_CHARS_MAX] + cut)
+
+
+def page_of(address: str | None) -> str:
+    """The address of a page without what stands behind `?` or `#`."""
+    return (address or "").partition("#")[0].partition("?")[0]
 
 
 def link(text: str, path: str, query: Mapping[str, str]) -> Html:

@@ -15,7 +15,7 @@ from collector.adapters.contract import Response
 from collector.admin import Route, Visit
 from collector.dashboard import pieces
 from collector.dashboard.answers import Records, panel
-from collector.dashboard.frame import table
+from collector.dashboard.frame import number, table
 from collector.dashboard.html import Child, tag
 from collector.dashboard.known import Known
 from collector.dashboard.ranges import WITHIN, Scope, picker, scope_of
@@ -28,34 +28,39 @@ _NEWEST: Final = 25
 # How long before the range the first event of a scan is looked for.
 _LOOK_BACK_DAYS: Final = 30
 
-_SESSIONS: Final = f"""\
-WITH rows AS (
-    SELECT site_id, scan_session_id, source, qr_code_id, event_time, conversion_value AS value,
-        conversion_currency AS currency, coalesce(event_name, event_type) AS name
+# How many of the newest browser events are looked at for the newest scans.
+_SAMPLE: Final = 2_000
+
+# A scan as a number: there may be millions of them. Two of them with the same one are as likely as
+# in `sightings`.
+_BY_CODE: Final = f"""\
+WITH rows AS NOT MATERIALIZED (
+    SELECT hash(site_id, scan_session_id) AS scan, site_id, source, qr_code_id,
+        conversion_value AS value, conversion_currency AS currency
     FROM valid_events
     WHERE {WITHIN} AND scan_session_id IS NOT NULL
 ),
 scans AS (
     SELECT
-        site_id,
-        scan_session_id,
+        scan,
+        any_value(site_id) AS site_id,
         min(qr_code_id) AS code,
-        min(event_time) AS began,
-        max(event_time) AS ended,
         count(*) FILTER (WHERE source = 'browser') AS browser_events,
         count(*) FILTER (WHERE source = 'server') AS conversions
     FROM rows
-    GROUP BY site_id, scan_session_id
-)"""
-
-_BY_CODE: Final = f"""\
-{_SESSIONS},
+    GROUP BY scan
+),
+values AS (
+    SELECT scan, currency, sum(value) AS total
+    FROM rows
+    WHERE source = 'server' AND value IS NOT NULL
+    GROUP BY scan, currency
+),
 sums AS (
     SELECT site_id, code, list({{'currency': currency, 'value': total}} ORDER BY currency) AS sums
     FROM (
-        SELECT site_id, code, currency, sum(value) AS total
-        FROM rows JOIN scans USING (site_id, scan_session_id)
-        WHERE source = 'server' AND value IS NOT NULL
+        SELECT site_id, code, currency, sum(total) AS total
+        FROM values JOIN scans USING (scan)
         GROUP BY site_id, code, currency
     )
     GROUP BY site_id, code
@@ -78,10 +83,25 @@ ORDER BY scans DESC, conversions DESC, codes.site_id, codes.code NULLS LAST
 LIMIT {_CODES_MAX}"""
 
 _NEWEST_SCANS: Final = f"""\
-{_SESSIONS}
-SELECT * FROM scans
-WHERE browser_events > 0
-ORDER BY began DESC, site_id, scan_session_id
+WITH newest AS (
+    SELECT site_id, scan_session_id
+    FROM valid_events
+    WHERE {WITHIN} AND scan_session_id IS NOT NULL AND source = 'browser'
+    ORDER BY event_time DESC, event_id DESC
+    LIMIT {_SAMPLE}
+)
+SELECT
+    site_id,
+    scan_session_id,
+    min(qr_code_id) AS code,
+    min(event_time) FILTER (WHERE source = 'browser') AS began,
+    max(event_time) FILTER (WHERE source = 'browser') AS ended,
+    count(*) FILTER (WHERE source = 'browser') AS browser_events,
+    count(*) FILTER (WHERE source = 'server' AND NOT {WITHHELD}) AS conversions
+FROM valid_events SEMI JOIN newest USING (site_id, scan_session_id)
+WHERE {WITHIN}
+GROUP BY site_id, scan_session_id
+ORDER BY ended DESC, site_id, scan_session_id
 LIMIT {_NEWEST}"""
 
 # As the published view has it, for few conversions: it would look for the first event of each scan
@@ -190,7 +210,7 @@ def _codes(rows: Records) -> Child:
         pieces.rule(
             "Scans: scan sessions with a browser event. Converted: those that a back end reported "
             "something of, too; conversions: all that back ends reported of scans, with their "
-            f"value.{at_most}"
+            f"value. Codes come from the settings (enrich.scan_sessions).{at_most}"
         ),
         table("Scans and conversions by QR code", names, lines),
     ]
@@ -199,22 +219,25 @@ def _codes(rows: Records) -> Child:
 def _conversions(rows: Records, scope: Scope) -> Child:
     lines = [
         (
-            pieces.moment(row["event_time"]),
+            pieces.moment(row["event_time"])
+            if row["is_withheld"]
+            else pieces.timeline_link(
+                "scan",
+                row["scan_session_id"],
+                row["site_id"],
+                scope,
+                f"{row['event_time']:%Y-%m-%d %H:%M:%S}",
+            ),
             row["name"],
             pieces.money(row["value"], row["currency"]),
             _code(row),
             row["site_id"],
-            "consent withheld" if row["is_withheld"] else row["first_page"],
+            "consent withheld" if row["is_withheld"] else pieces.page_of(row["first_page"]),
             pieces.length(row["after"]),
-            None
-            if row["is_withheld"]
-            else pieces.timeline_link(
-                "scan", row["scan_session_id"], row["site_id"], scope, "timeline"
-            ),
         )
         for row in rows
     ]
-    names = ("time (UTC)", "event", "value", "QR code", "site", "first page", "after", "scan")
+    names = ("time (UTC)", "event", "value", "QR code", "site", "first page", "after")
     return [
         pieces.rule(
             "First page: of the scan's first browser event, looked for up to "
@@ -227,15 +250,26 @@ def _conversions(rows: Records, scope: Scope) -> Child:
 def _scans(rows: Records, scope: Scope) -> Child:
     lines = [
         (
-            pieces.moment(row["began"]),
+            pieces.timeline_link(
+                "scan",
+                row["scan_session_id"],
+                row["site_id"],
+                scope,
+                f"{row['began']:%Y-%m-%d %H:%M:%S}",
+            ),
             _code(row),
             row["site_id"],
             row["browser_events"],
             row["conversions"],
             pieces.length(row["ended"] - row["began"]),
-            pieces.timeline_link("scan", row["scan_session_id"], row["site_id"], scope, "timeline"),
         )
         for row in rows
     ]
-    names = ("began (UTC)", "QR code", "site", "browser events", "conversions", "length", "scan")
-    return table(f"The newest scans, at most {_NEWEST}", names, lines)
+    names = ("began (UTC)", "QR code", "site", "browser events", "conversions", "length")
+    return [
+        pieces.rule(
+            f"Those of the newest {number(_SAMPLE)} browser events of scans, latest first. "
+            "Conversions that withhold consent are not told."
+        ),
+        table(f"The newest scans, at most {_NEWEST}", names, lines),
+    ]

@@ -18,7 +18,7 @@ from collector.dashboard.answers import Records, panel
 from collector.dashboard.frame import number, table
 from collector.dashboard.html import Child, tag
 from collector.dashboard.known import Known
-from collector.dashboard.ranges import WITHIN, Scope, choice, picker, scope_of
+from collector.dashboard.ranges import WITHIN, choice, picker, scope_of
 from collector.panels import Question
 from storage import views
 
@@ -111,7 +111,7 @@ class Reconciliation:
                 self._known.sites,
                 choice("A day is off by more than", "off", _OFF, off),
             ),
-            panel("In both streams", names, lambda rows: _both(rows, query, scope)),
+            panel("In both streams", names, lambda rows: _both(rows, query)),
             panel(
                 "Days that are off" if not name else "Day by day",
                 days,
@@ -121,7 +121,7 @@ class Reconciliation:
         )
 
 
-def _both(rows: Records, query: dict[str, str], scope: Scope) -> Child:
+def _both(rows: Records, query: dict[str, str]) -> Child:
     lines = [
         (
             pieces.link(row["name"], PATH, {**query, "name": row["name"]}),
@@ -139,8 +139,7 @@ def _both(rows: Records, query: dict[str, str], scope: Scope) -> Child:
         pieces.rule(
             "Events that are neither repeats nor fraud, by what they are: page views, purchases "
             "and goals of all protocols by one name, others by their own. Browsers lose events to "
-            "blockers and closed tabs; back ends tell only what was built in. "
-            f"{number(scope.days)} days."
+            "blockers and closed tabs; back ends tell only what was built in."
         ),
         table("Names in both streams", names, lines),
     ]

@@ -5,7 +5,6 @@ payments here: whoever has several chooses one of them.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import date
 from typing import Any, Final
 
 from collector.adapters.contract import Response
@@ -121,9 +120,9 @@ def _days(rows: Records, scope: Scope) -> Child:
         most[row["currency"]] = max(most.get(row["currency"], 0), row["revenue"])
     lines = [
         (
-            _day(row["day"]),
+            pieces.day(row["day"]),
             currency_name(row["currency"]),
-            _bar(row, most[row["currency"]]),
+            pieces.bar(row["revenue"], most[row["currency"]], money(row["revenue"])),
             row["payments"],
             money(row["refunded"]) if row["refunds"] else "",
         )
@@ -131,16 +130,6 @@ def _days(rows: Records, scope: Scope) -> Child:
     ]
     names = ("day", "currency", "revenue", "payments", "refunded")
     return table("Revenue per day", names, lines)
-
-
-def _day(value: date) -> Child:
-    return pieces.day(value)
-
-
-def _bar(row: Mapping[str, Any], most: float) -> Child:
-    text = money(row["revenue"])
-    bar = pieces.meter(row["revenue"], most, text)
-    return tag("span", text, " ", bar, attributes={"class": "bar"})
 
 
 def _kinds(rows: Records) -> Child:
@@ -173,11 +162,12 @@ def _touches(rows: Records) -> Child:
     return [
         pieces.rule(
             "Touches are page views of the same visitor up to the payment, at most "
-            f"{LOOK_BACK_DAYS} days before the range: the first one of a QR scan counts for the QR "
-            "code, else one with utm_source for it and its utm_campaign, else one that came from "
-            "another host for that host. Any other page view is a step within the site. First "
-            "touch: the earliest one; last touch: the latest; direct: none. A payment without a "
-            "visitor is of the visitor of its QR scan; without consent it is not attributed."
+            f"{LOOK_BACK_DAYS} days before the range: the first one of a QR scan, or one whose "
+            "address names the scan, counts for the QR code, else one with utm_source for it and "
+            "its utm_campaign, else one that came from another host for that host. Any other page "
+            "view is a step within the site. First touch: the earliest one; last touch: the "
+            "latest; direct: none. A payment without a visitor is of the visitor of its QR scan; "
+            "without consent it is not attributed."
         ),
         [
             _touch(title, [row for row in rows if row["place"] == place])

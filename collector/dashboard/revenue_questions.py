@@ -7,7 +7,7 @@ currencies.
 
 What led to a payment, in the order in which it is asked of each page view of the same visitor:
 
-1. it is the first one of a QR scan: that QR code;
+1. it is the first one of a QR scan, or its address names the scan (`scnv`): that QR code;
 2. its address names a campaign (`utm_source`, `utm_campaign`): these;
 3. its referrer is of another host: that host.
 
@@ -139,20 +139,26 @@ pages AS (
         event_time,
         event_id,
         CASE
-            WHEN scan_session_id IS NOT NULL AND row_number() OVER (
-                PARTITION BY site_id, visitor_id, scan_session_id
+            WHEN is_scanned OR (scan IS NOT NULL AND row_number() OVER (
+                PARTITION BY site_id, visitor_id, scan
                 ORDER BY event_time, received_time, event_id
-            ) = 1 THEN 'QR code ' || coalesce(
-                min(qr_code_id) OVER (PARTITION BY site_id, scan_session_id), '(unknown)'
+            ) = 1) THEN 'QR code ' || coalesce(
+                min(qr_code_id) OVER (PARTITION BY site_id, scan), '(unknown)'
             )
             WHEN {_member("utm_source")} IS NOT NULL THEN
                 'utm ' || concat_ws(' / ', {_member("utm_source")}, {_member("utm_campaign")})
             WHEN {_host("referrer")} NOT IN ('', {_host("page_url")}) THEN {_host("referrer")}
         END AS touch
-    FROM page_views SEMI JOIN (
-        SELECT DISTINCT site_id, visitor_id FROM buyers WHERE visitor_id IS NOT NULL
-    ) USING (site_id, visitor_id)
-    WHERE {_WIDER} AND NOT {WITHHELD}
+    FROM (
+        SELECT
+            *,
+            {_member("scnv")} IS NOT NULL AS is_scanned,
+            lower(coalesce(scan_session_id, {_member("scnv")})) AS scan
+        FROM page_views SEMI JOIN (
+            SELECT DISTINCT site_id, visitor_id FROM buyers WHERE visitor_id IS NOT NULL
+        ) USING (site_id, visitor_id)
+        WHERE {_WIDER} AND NOT {WITHHELD}
+    )
 ),
 led AS (
     SELECT

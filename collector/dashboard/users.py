@@ -115,25 +115,25 @@ def _identified(rows: Records, scope: Scope) -> Child:
                 row["email"] or row["name"] or row["customer_id"] or "",
             ),
             row["name"],
-            pieces.timeline_link("user", row["customer_id"], row["site_id"], scope),
-            row["company"],
-            row["phone"],
             row["site_id"],
             pieces.moment(row["last_seen"]),
             row["events"],
+            pieces.timeline_link("user", row["customer_id"], row["site_id"], scope),
+            row["company"],
+            row["phone"],
             pieces.moment(row["last_identified"]),
             pieces.json_text(row["attributes"]),
         )
         for row in rows
     ]
     names = (
-        *("user", "name", "customer id", "company", "phone", "site", "last seen", "events"),
+        *("user", "name", "site", "last seen", "events", "customer id", "company", "phone"),
         *("identified", "further"),
     )
     return [
         pieces.rule(
-            "Whom `identify` named, of all dates, latest first; last seen and events are those of "
-            "the chosen range."
+            "Whom back ends named by an identify event, of all dates, latest first; last seen and "
+            "events are those of the chosen range."
         ),
         table("Identified users", names, lines),
     ]

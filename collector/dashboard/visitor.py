@@ -134,10 +134,10 @@ def _profile(rows: Records, scope: Scope) -> Child:
         "visitors": _listed("visitor", profile["visitor_ids"], site, scope),
         "users": _listed("user", profile["owners"], site, scope),
         "QR scans": _listed("scan", profile["scan_session_ids"], site, scope),
-        "payments": [
-            tag("span", f"{money(one['amount'], one['currency'])} {one['status']} ", _times(one))
+        "payments": ", ".join(
+            f"{number(one['payments'])} {one['status']}: {money(one['amount'], one['currency'])}"
             for one in profile["purchases"] or ()
-        ],
+        ),
     }
     withheld = profile["withheld"]
     return [
@@ -149,10 +149,6 @@ def _profile(rows: Records, scope: Scope) -> Child:
         if withheld
         else None,
     ]
-
-
-def _times(purchase: Mapping[str, Any]) -> str:
-    return f"({number(purchase['payments'])}\N{MULTIPLICATION SIGN}) "
 
 
 def _listed(kind: str, keys: Sequence[str] | None, site: str, scope: Scope) -> Child:
@@ -252,7 +248,7 @@ def _event(row: Mapping[str, Any]) -> Html:
     facts: dict[str, Child] = {
         "sent by": f"{row['protocol']}, {row['source']}",
         **{text: row[name] for name, text in _FACTS.items()},
-        "value": None if paid else money(row["conversion_value"], row["conversion_currency"]),
+        "value": None if paid else money(row["conversion_value"], row["conversion_currency"] or ""),
         "flags": ", ".join(row["flags"] or ()),
         "data": pieces.json_text(row["metadata"]),
         "id": pieces.link(str(row["event_id"]), RECEIPT, {"id": str(row["event_id"])}),
@@ -261,7 +257,7 @@ def _event(row: Mapping[str, Any]) -> Html:
 
 
 def _path(row: Mapping[str, Any]) -> str:
-    """The page of an event without its host."""
-    address: str = row["page_url"] or ""
+    """The page of an event without its host, and without what differs for everybody."""
+    address = pieces.page_of(row["page_url"])
     _, _, rest = address.partition("://")
     return "/" + rest.partition("/")[2] if rest else address

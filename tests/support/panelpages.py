@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from collector.admin import Route, Visit
 from collector.admin_api import Api
@@ -27,6 +27,7 @@ class Shown(HTMLParser):
         super().__init__(convert_charrefs=True)
         self.text = ""
         self.links: list[str] = []
+        self.scripts: list[str] = []
         self.elements: set[str] = set()
         self.values: dict[str, str] = {}
         self.tables: dict[str, list[list[str]]] = {}
@@ -42,6 +43,8 @@ class Shown(HTMLParser):
         self.elements.add(tag)
         if tag == "a":
             self.links.append(named.get("href") or "")
+        elif tag == "script":
+            self.scripts.append(named.get("src") or "")
         elif tag == "input":
             self.values[named.get("name") or ""] = named.get("value") or ""
         elif tag == "table":
@@ -75,29 +78,51 @@ class Shown(HTMLParser):
         return [] if rows == [["none"]] else rows
 
 
-def known(directory: Path, config: Config, today: date) -> Known:
-    """What pages may ask, over the files in `directory`."""
+class Owner(Protocol):
+    """A page of the dashboard."""
+
+    @property
+    def routes(self) -> Sequence[Route]:
+        """The rows of the table."""
+
+
+def load(
+    page: Callable[[Known], Owner],
+    directory: Path,
+    config: Config,
+    today: date,
+    query: Mapping[str, str],
+) -> Shown:
+    """A page over the files in `directory`, as somebody who was let in sees it."""
+    session = LakeSession(directory, Files(), lambda: 0)
 
     def run(ask: Callable[[], Any]) -> "asyncio.Future[Any]":
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         done.set_result(ask())
         return done
 
-    panels = Panels(LakeSession(directory, Files(), lambda: 0), run=run, now_us=lambda: 0)
-    return Known(
-        cast("Api", None),
-        panels,
-        cast("Watch", None),
-        config=lambda: config,
-        now_us=lambda: 0,
-        today=lambda: today,
-    )
+    async def play() -> bytes:
+        known = Known(
+            cast("Api", None),
+            Panels(session, run=run, now_us=lambda: 0),
+            cast("Watch", None),
+            config=lambda: config,
+            now_us=lambda: 0,
+            today=lambda: today,
+        )
+        [route] = page(known).routes
+        response = await route.answer(_visit(query))
+        assert response.status == 200
+        return bytes(response.body)
+
+    try:
+        return Shown(asyncio.run(play()).decode())
+    finally:
+        session.close()
 
 
-def load(routes: Sequence[Route], query: Mapping[str, str]) -> Shown:
-    """The one page of `routes`, as somebody who was let in sees it."""
-    [route] = routes
-    visit = Visit(
+def _visit(query: Mapping[str, str]) -> Visit:
+    return Visit(
         by="loopback",
         session="",
         query=query,
@@ -106,10 +131,3 @@ def load(routes: Sequence[Route], query: Mapping[str, str]) -> Shown:
         asker=cast("Asker", None),
         cookie=lambda _: "",
     )
-
-    async def play() -> bytes:
-        response = await route.answer(visit)
-        assert response.status == 200
-        return bytes(response.body)
-
-    return Shown(asyncio.run(play()).decode())

@@ -38,8 +38,8 @@ def data(tmp_path: Path) -> DataDirectory:
 
 def shown(data: DataDirectory, **query: str) -> Shown:
     """The page over these rows."""
-    known = panelpages.known(data.path, app.example(data.path.parent), TODAY)
-    return panelpages.load(visitor.Visitor(known).routes, query)
+    config = app.example(data.path.parent)
+    return panelpages.load(visitor.Visitor, data.path, config, TODAY, query)
 
 
 def found(data: DataDirectory, kind: str, key: str) -> list[dict[str, Any]]:
@@ -217,7 +217,7 @@ def test_the_profile_is_what_the_views_say(data: DataDirectory) -> None:
         "visits 2 ",
         "pages seen 3 ",
         "events 6 ",
-        "1\N{NARROW NO-BREAK SPACE}234.50 EUR succeeded",
+        "1 succeeded: 1\N{NARROW NO-BREAK SPACE}234.50 EUR",
         "email new@example.com",
         '{"plan":"x"}',
         "provider polar",
