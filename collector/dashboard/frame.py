@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from collector.admin import CSRF, LOGOUT, OVERVIEW, Visit
-from collector.dashboard.html import Child, Here, Html, Link, page, tag
+from collector.dashboard.html import Child, Here, Html, Link, page, script, tag
 
 STYLE: Final = "/dashboard/style.css"
 ICON: Final = "/dashboard/icon.svg"
@@ -53,7 +53,7 @@ def whole_page(
         tag("title", f"{title} - collector"),
         tag("link", attributes={"rel": "icon", "href": Link(ICON)}),
         tag("link", attributes={"rel": "stylesheet", "href": Link(STYLE)}),
-        tag("script", attributes={"src": Link(LIVE), "defer": True}),
+        script(Link(LIVE)),
     )
     main: dict[str, str | Link | bool] = {"id": "main", "tabindex": "-1"}
     if refresh_s:
