@@ -14,7 +14,8 @@ from collector.admin import Route, Visit
 from collector.dashboard import charts, pieces
 from collector.dashboard.answers import Records, panel
 from collector.dashboard.charts import Series
-from collector.dashboard.frame import number, table
+from collector.dashboard.eventlist import RECEIPT
+from collector.dashboard.frame import number, pairs, table
 from collector.dashboard.html import Child, Html, tag
 from collector.dashboard.known import Known
 from collector.dashboard.ranges import WITHIN, Scope, picker, scope_of
@@ -26,6 +27,7 @@ _NAME: Final = "coalesce(event_name, event_type)"
 _NAMES_MAX: Final = 200
 _NEWEST: Final = 50
 _SAMPLE: Final = 2_000
+_PREVIEW_CHARS: Final = 120
 _MEMBERS_MAX: Final = 20
 _VALUES_MAX: Final = 5
 
@@ -61,7 +63,7 @@ ORDER BY day"""
 _OF_NAME: Final = f"FROM custom_events WHERE {WITHIN} AND {_NAME} = $name"
 
 _NEWEST_OF: Final = f"""\
-SELECT event_time, site_id, protocol, source, visitor_id, user_id, page_url, metadata
+SELECT event_id, event_time, site_id, protocol, source, visitor_id, user_id, page_url, metadata
 {_OF_NAME}
 ORDER BY received_time DESC, event_id DESC
 LIMIT {_NEWEST}"""
@@ -176,20 +178,36 @@ def _days(rows: Records) -> Child:
 
 
 def _newest(rows: Records, scope: Scope) -> Child:
-    lines = [
-        (
-            pieces.moment(row["event_time"]),
-            row["site_id"],
-            f"{row['protocol']}, {row['source']}",
-            pieces.timeline_link("visitor", row["visitor_id"], row["site_id"], scope),
-            pieces.timeline_link("user", row["user_id"], row["site_id"], scope),
-            row["page_url"],
-            pieces.json_text(row["metadata"]),
-        )
-        for row in rows
+    return [
+        pieces.rule(f"At most {_NEWEST}, by time of receipt; the times are those of the events."),
+        tag("ol", [_event(row, scope) for row in rows], attributes={"class": "events"}),
     ]
-    names = ("time (UTC)", "site", "sent by", "visitor", "user", "page", "data")
-    return table(f"The newest events, at most {_NEWEST}", names, lines)
+
+
+def _event(row: Mapping[str, Any], scope: Scope) -> Html:
+    """An event that opens to what it is about; the beginning of its data is seen at once."""
+    data = pieces.plain_json(row["metadata"])
+    page = pieces.page_of(row["page_url"])
+    summary = tag(
+        "summary",
+        pieces.moment(row["event_time"]),
+        " ",
+        tag("span", data if len(data) <= _PREVIEW_CHARS else f"{data[:_PREVIEW_CHARS]} ..."),
+    )
+    site = row["site_id"]
+    facts: dict[str, Child] = {
+        "site": site,
+        "sent by": f"{row['protocol']}, {row['source']}",
+        "visitor": pieces.timeline_link("visitor", row["visitor_id"], site, scope),
+        "user": pieces.timeline_link("user", row["user_id"], site, scope),
+        "page": page,
+        "data": pieces.json_text(row["metadata"]),
+        "id": pieces.link(str(row["event_id"]), RECEIPT, {"id": str(row["event_id"])}),
+    }
+    # Found again by its id when the page is made anew, so that what was opened stays open.
+    opened = {"id": f"event-{row['event_id']}"}
+    known = {name: fact for name, fact in facts.items() if fact}
+    return tag("li", tag("details", summary, pairs(known), attributes=opened))
 
 
 def _members(rows: Records) -> Child:

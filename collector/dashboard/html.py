@@ -39,7 +39,7 @@ _ADDRESSES: Final = frozenset({"action", "href"})
 _ATTRIBUTES: Final = _ADDRESSES | _names(
     "aria-current aria-describedby aria-hidden aria-label aria-labelledby aria-live autocomplete",
     "autofocus charset class colspan content data-live data-refresh data-stream datetime",
-    "enctype for hidden id inputmode lang max maxlength method min name open rel required role",
+    "enctype for hidden id inputmode lang max maxlength method name open rel required role",
     "scope selected spellcheck tabindex title type value",
 )
 _PLACES: Final = _names(

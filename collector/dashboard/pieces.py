@@ -157,11 +157,18 @@ def length(span: timedelta | None) -> str:
 # --- texts and links
 
 
+def plain_json(value: Any) -> str:
+    """JSON as it was kept; "" for NULL."""
+    if value is None:
+        return ""
+    return bytes(value).decode("utf-8", "replace") if isinstance(value, msgspec.Raw) else str(value)
+
+
 def json_text(value: Any) -> Child:
     """JSON as it was kept, cut where it is long; nothing for NULL."""
     if value is None:
         return None
-    text = bytes(value).decode("utf-8", "replace") if isinstance(value, msgspec.Raw) else str(value)
+    text = plain_json(value)
     cut = "" if len(text) <= _JSON_CHARS_MAX else " ..."
     return tag("pre", text[:_JSON_CHARS_MAX] + cut)
 

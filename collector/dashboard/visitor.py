@@ -13,6 +13,7 @@ from collector.adapters.contract import Response
 from collector.admin import Route, Visit
 from collector.dashboard import pieces, visitor_questions
 from collector.dashboard.answers import Records, answer, panel, section
+from collector.dashboard.eventlist import RECEIPT
 from collector.dashboard.frame import number, pairs
 from collector.dashboard.html import Child, Html, tag
 from collector.dashboard.known import Known
@@ -21,7 +22,6 @@ from collector.dashboard.ranges import Scope, choice, picker, scope_of
 from collector.dashboard.visitor_questions import EVENTS_MAX, KINDS
 from collector.panels import Pending
 
-RECEIPT: Final = "/dashboard/receipt"
 _FACTS: Final[Mapping[str, str]] = {
     "page_url": "page",
     "page_title": "title",
@@ -253,7 +253,10 @@ def _event(row: Mapping[str, Any]) -> Html:
         "data": pieces.json_text(row["metadata"]),
         "id": pieces.link(str(row["event_id"]), RECEIPT, {"id": str(row["event_id"])}),
     }
-    return tag("li", tag("details", summary, pairs({name: v for name, v in facts.items() if v})))
+    known = {name: fact for name, fact in facts.items() if fact}
+    # Found again by its id when the page is made anew, so that what was opened stays open.
+    opened = {"id": f"event-{row['event_id']}"}
+    return tag("li", tag("details", summary, pairs(known), attributes=opened))
 
 
 def _path(row: Mapping[str, Any]) -> str:
