@@ -75,16 +75,17 @@ _REFERRERS: Final = [
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True):
-    """How much: `rows` in all, spread evenly over `days`, unevenly over `sites`."""
+    """How much: `rows` in all, spread evenly over `days` from `first` on, unevenly over `sites`."""
 
     rows: int
     days: int = 30
     sites: int = 100
     seed: int = 1
+    first: date = FIRST_DAY
 
     def day(self, number: int) -> date:
         """The date of day `number`, counted from 0."""
-        return FIRST_DAY + timedelta(days=number)
+        return self.first + timedelta(days=number)
 
     def rows_of(self, number: int) -> int:
         """Rows of day `number`."""

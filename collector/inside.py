@@ -5,10 +5,12 @@ A part of the composition root (`service`), of which it gets what everybody shar
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
+from typing import Final
 
 import msgspec
 
 from collector import openapi
+from collector.access import Access
 from collector.adapters import ENDPOINTS
 from collector.addresses import AddressReader
 from collector.admin import Admin
@@ -18,16 +20,23 @@ from collector.admin_lookups import InThread, Lookups
 from collector.admin_sessions import Sessions
 from collector.admin_state import StateReader
 from collector.admin_throttle import FailedLogins
+from collector.auditwatch import AuditWatch
 from collector.config import Config
-from collector.dashboard.assets import Assets
-from collector.dashboard.login import Login
-from collector.dashboard.overview import Overview
+from collector.dashboard import site as dashboard
+from collector.dashboard.known import Known, Watch
 from collector.http import BodyReader
 from collector.metrics import Metrics
 from collector.pages import Pages
+from collector.periodic import Periodic
+from collector.questions import Questions
+from collector.rates import Rates
 from collector.receipt import time_text
 from collector.reload import Reload
+from collector.streams import Streams
 from storage import Files
+
+# How often counters are looked at for what comes in a minute.
+_SAMPLE_S: Final = 1.0
 
 
 class Clocks(msgspec.Struct, frozen=True):
@@ -37,6 +46,10 @@ class Clocks(msgspec.Struct, frozen=True):
     monotonic_us: Callable[[], int]
     in_thread: InThread
     wait: Callable[[float], object]
+
+    def today(self) -> date:
+        """The date in UTC."""
+        return datetime.fromtimestamp(self.now_us() / 1_000_000, UTC).date()
 
 
 class Inside:
@@ -57,6 +70,7 @@ class Inside:
         bodies: BodyReader,
         addresses: AddressReader,
         reload: Reload,
+        access: Callable[[], Access],
         clocks: Clocks,
     ) -> None:
         server, limits = config.server, config.limits
@@ -68,10 +82,6 @@ class Inside:
             failures=self.failures,
             monotonic_us=clocks.monotonic_us,
         )
-
-        def today() -> date:
-            return datetime.fromtimestamp(clocks.now_us() / 1_000_000, UTC).date()
-
         state = StateReader(
             metrics,
             gauges,
@@ -85,11 +95,21 @@ class Inside:
             in_thread=clocks.in_thread,
             wait=clocks.wait,
         )
-        api = Api(state, lookups, today=today)
-        routes = [
-            route for owner in (api, Login(gate), Overview(api), Assets()) for route in owner.routes
-        ]
-        self.admin = Admin(routes, gate=gate, bodies=bodies)
+        api = Api(state, lookups, today=clocks.today)
+        self.questions = Questions(config.storage.directory, files, clocks.now_us)
+        self.forgetting = self.questions.forgetting
+        watch = self._watch(metrics, gauges["collector_unflushed_rows"], api, access, clocks)
+        known = Known(
+            api,
+            self.questions.panels,
+            watch,
+            config=lambda: reload.in_force,
+            now_us=clocks.now_us,
+            today=clocks.today,
+        )
+        streams = Streams()
+        routes = [*api.routes, *dashboard.routes(known, gate, streams)]
+        self.admin = Admin(routes, gate=gate, bodies=bodies, streams=streams)
         subject = openapi.Subject(
             endpoints=ENDPOINTS,
             routes=routes,
@@ -103,3 +123,27 @@ class Inside:
             describe=lambda: openapi.describe(subject, clocks.now_us() // 1_000),
             gate=gate if server.metrics_need_token else None,
         )
+
+    def _watch(
+        self,
+        metrics: Metrics,
+        unflushed: Callable[[], float],
+        api: Api,
+        access: Callable[[], Access],
+        clocks: Clocks,
+    ) -> Watch:
+        rates = Rates(metrics, unflushed)
+
+        async def sample() -> None:
+            rates.sample(clocks.now_us())
+
+        self._sampled = Periodic(sample, interval_s=_SAMPLE_S)
+        self._audit = AuditWatch(api.audit, today=clocks.today, now_us=clocks.now_us)
+        return Watch(rates, self._audit, lambda key: access().budget(key, clocks.now_us()))
+
+    async def stop(self) -> None:
+        """Give up the questions of the dashboard; their threads have ended when this returns."""
+        self.admin.streams.end()
+        await self._sampled.finish()
+        await self._audit.stop()
+        await self.questions.stop()

@@ -1,6 +1,6 @@
 """One log line per request, for those who ask for it (`server.log_requests`); else not even made.
 
-Tells method, path, status, time, size and endpoint. Never the query, the sender's address, header
+Tells method, path, status, time, size and endpoint; of an answer that goes on, when it began. Never the query, the sender's address, header
 fields or a body; and a path or method only if it is one of ours, because whatever else stands there
 is the sender's own text.
 """
@@ -10,6 +10,7 @@ from typing import Final
 
 from collector.edge import Answer, Edge, Scope
 from collector.http import Body
+from collector.streams import Stream
 
 _log: Final = logging.getLogger("collector.requests")
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -32,7 +33,7 @@ class LoggingEdge(Edge):
                     "path": scope.path if self.knows(scope.path) else _UNKNOWN,
                     "status": status,
                     "ms": round((self._monotonic_s() - started_s) * 1e3, 1),
-                    "bytes": len(content),
+                    "bytes": 0 if isinstance(content, Stream) else len(content),
                     "endpoint": endpoint,
                 }
             },

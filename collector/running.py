@@ -26,8 +26,10 @@ def make_app(
     main: MainProcess,
 ) -> RsgiApp | AsgiApp:
     """The application that the server runs; `closed`: see `BodyReader`."""
-    front = RsgiApp if config.server.interface == "rsgi" else AsgiApp
-    return front(Service(config, closed=closed, main=main), on_failed_start)
+    service = Service(config, closed=closed, main=main)
+    if config.server.interface == "rsgi":
+        return RsgiApp(service, on_failed_start, closed=closed)
+    return AsgiApp(service, on_failed_start)
 
 
 def today() -> str:

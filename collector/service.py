@@ -201,7 +201,7 @@ class Service:
         found = gauges.gauges(self._store, self._quarantine, self._books)
         found |= self._admission.gauges() | self._bodies.gauges() | self._sources.gauges(now_us)
         found |= self._reload.gauges()
-        self._inside = inside = Inside(
+        self._inside = Inside(
             self._config,
             self._files,
             metrics=self._metrics,
@@ -210,12 +210,13 @@ class Service:
             bodies=self._bodies,
             addresses=addresses,
             reload=self._reload,
+            access=lambda: pipeline.access,
             clocks=Clocks(now_us, _monotonic_us, asyncio.to_thread, time.sleep),
         )
         return (LoggingEdge if server.log_requests else Edge)(
             endpoints=ENDPOINTS,
-            pages=inside.pages.by_path,
-            admin=inside.admin,
+            pages=self._inside.pages.by_path,
+            admin=self._inside.admin,
             pipeline=pipeline,
             admission=self._admission,
             pace=self._pace,
@@ -238,6 +239,7 @@ class Service:
         self.orders.stop()
         await self._edge.drain(self._config.server.stop_timeout_ms / 1000)
         await asyncio.sleep(_LINGER_S)
+        await self._inside.stop()
         # In this order: a replay writes events, these are counted and may be kept aside, and the
         # book is complete when the last row has a segment.
         await asyncio.wait({self._orders_done})
@@ -326,7 +328,7 @@ class Service:
     def _open_orders(self, clock: Clock) -> None:
         """Begin to look for what commands ask."""
         directory = self._config.storage.directory
-        lake = LakeOrders(self._store, now_us, self._quarantine.erase)
+        lake = LakeOrders(self._store, now_us, self._inside.forgetting(self._quarantine.erase))
         replay = Replay(
             pipeline=self._pipeline,
             quarantine=self._quarantine,

@@ -11,8 +11,10 @@ from storage import (
     inspect,
     latest,
     layout,
+    panelviews,
     recovery,
     rollcall,
+    stock,
     tail,
     views,
 )
@@ -41,6 +43,8 @@ from storage.schema import COLUMNS, Column, Row, encode
 from storage.settings import Settings
 from storage.smallfiles import SmallFiles
 from storage.store import Store
+from storage.summaries import SummaryViews
+from storage.upkeep import give_way
 from storage.wal import Sealed
 
 __all__ = [
@@ -72,6 +76,7 @@ __all__ = [
     "SmallFiles",
     "StorageError",
     "Store",
+    "SummaryViews",
     "SyncFailed",
     "TookTooLong",
     "Unavailable",
@@ -85,15 +90,18 @@ __all__ = [
     "erasure",
     "export",
     "find",
+    "give_way",
     "inspect",
     "latest",
     "layout",
     "make_key",
     "make_scope",
+    "panelviews",
     "read_scans",
     "recovery",
     "removed_rows",
     "rollcall",
+    "stock",
     "tail",
     "views",
 ]

@@ -22,6 +22,7 @@ async def compact(store: Store) -> list[Joined]:
     keeper = store.part_keeper
     joined, failures = await store.on_parts(partial(keeper.compact, limit=limit))
     keeper.account_for(joined)
+    keeper.rewritten([one.date for one in joined])
     raise_for(failures)
     return joined
 
@@ -34,6 +35,7 @@ async def expire(store: Store, now_us: int, *, dry_run: bool) -> list[Expired]:
     expired, failures = await store.on_parts(job)
     if not dry_run:
         keeper.account_for((), expired)
+        keeper.rewritten([one.date for one in expired])
         # What an earlier try removed, and could not force to disk, is not gone before it lasts.
         await store.on_parts(lambda work: work.clear())
     raise_for(failures)
@@ -68,4 +70,7 @@ async def _erase(store: Store, person: Person, *, dry_run: bool, tell: Tell) -> 
     def job(work: PartWork) -> Erased:
         return erasure.erase(work, person, limit, dry_run=dry_run, tell=tell)
 
-    return await store.on_parts(job)
+    erased = await store.on_parts(job)
+    days = {part.date for one in erased.files if (part := layout.maybe_part(one.part))}
+    store.part_keeper.rewritten(sorted(days))
+    return erased

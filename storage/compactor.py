@@ -70,7 +70,7 @@ class Compactor:
         total, _ = self._proof("1", source)
         if before[0] + removed != total:
             raise CompactionFailed(f"{part}: {removed} of {total} rows cannot leave {before[0]}")
-        self._write(f"SELECT {_COLUMNS} FROM {rest}", output)  # noqa: S608
+        self.write(f"SELECT {_COLUMNS} FROM {rest}", output)  # noqa: S608
         self._check(before, self._proof(_COLUMNS, partsort.read([output])), output)
 
     def count(self, parts: Sequence[Part], condition: str) -> dict[Part, list[Rows]]:
@@ -107,6 +107,15 @@ class Compactor:
         )
         return [row[0] for row in found]
 
+    def write(self, query: str, output: Path) -> None:
+        """Write the rows of `query` to `output`. Raises as `join` does."""
+        target = parquet.quote(output)
+        try:
+            self._run(f"COPY ({query}) TO {target} ({partlayout.COPY_OPTIONS})")
+        except StorageError:
+            self._files.remove(output)
+            raise
+
     def interrupt(self) -> None:
         """Have the work under way, and any that comes, end with `Interrupted`."""
         self._is_interrupted = True
@@ -134,13 +143,6 @@ class Compactor:
             raise CompactionFailed(
                 f"{output}: {before[0]} rows were to be written, {after[0]} were, or others"
             )
-
-    def _write(self, query: str, output: Path) -> None:
-        try:
-            self._run(f"COPY ({query}) TO {parquet.quote(output)} ({partlayout.COPY_OPTIONS})")
-        except StorageError:
-            self._files.remove(output)
-            raise
 
     def _run(self, sql: str) -> list[tuple]:  # type: ignore[type-arg]  # of whatever was asked for
         if self._is_interrupted:

@@ -24,7 +24,7 @@ class Deadline:
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._timer = threading.Timer(seconds, self._end)
+        self._timer = threading.Timer(seconds, self.end)
         self._timer.daemon = True
         self._lock = threading.Lock()
         self._connection: duckdb.DuckDBPyConnection | None = None
@@ -62,7 +62,8 @@ class Deadline:
             with self._lock:
                 self._connection = None
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """The time is over. By itself when it is; or when nobody needs the answer any more."""
         with self._lock:
             self._is_over = True
             if self._connection is not None:

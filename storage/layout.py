@@ -30,6 +30,8 @@ REMOVED: Final = "removed"
 ORDERS: Final = "orders"
 KEYS: Final = "keys"
 AUDIT: Final = "audit"
+# What parts say, counted: see `summaries`. May go at any time; made when the first of them is.
+SUMMARIES: Final = "summaries"
 # What people sent, in the clear: readable by the user and the group of the collector only.
 PRIVATE: Final = frozenset({WAL, STATE, QUARANTINE, ORDERS})
 FOLDERS: Final = (WAL, EVENTS, KEYS, STATE, TEMPORARY, QUARANTINE, REMOVED, ORDERS, AUDIT)
@@ -183,9 +185,12 @@ def next_number(segments: Iterable[int], parts: Iterable[Part], keys: Iterable[i
     return max([0, *segments, *(part.last for part in parts), *keys]) + 1
 
 
-def list_parts(events: Path) -> list[Part]:
-    """Parts found below `events`, dead ones included; foreign names are left out."""
-    return _parts_in(events, "date=*")
+def list_parts(events: Path, day: date | None = None) -> list[Part]:
+    """Parts found below `events`, dead ones included; foreign names are left out.
+
+    `day`: those of one date only.
+    """
+    return _parts_in(events, partition_name(day) if day else "date=*")
 
 
 def list_date(events: Path, day: date) -> list[Part]:

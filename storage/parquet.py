@@ -17,6 +17,8 @@ from storage.schema import COLUMNS
 
 # A line holds one row; the largest comes from one event that fills a request body.
 LINE_BYTES_MAX = 32 * 1024 * 1024
+# Of DuckDB: its hashes are the same within one.
+VERSION = duckdb.__version__
 # DuckDB reads a file through a buffer of twice the longest line allowed; it takes no smaller one.
 _LINE_BYTES_MIN = 16 * 1024 * 1024
 # Of Parquet, at about 70 bytes a row; a row gives 24 bytes of keys.
@@ -44,6 +46,15 @@ def connect(*, threads: int, memory_limit_mb: int = 512) -> duckdb.DuckDBPyConne
 def quote(text: str | Path) -> str:
     """`text` as an SQL string."""
     return "'" + str(text).replace("'", "''") + "'"
+
+
+def without_end(statement: str) -> str:
+    """`statement` without its semicolon and what follows: a comment at most."""
+    text = statement.encode()
+    for position, _kind in duckdb.tokenize(statement):  # positions count bytes
+        if text[position : position + 1] == b";":
+            return text[:position].decode()
+    return statement
 
 
 def pattern(path: Path, tail: str = "") -> str:
@@ -101,6 +112,19 @@ class ParquetWriter:
     def close(self) -> None:
         """Give the memory back."""
         self._connection.close()
+
+
+def is_readable(path: Path) -> bool:
+    """Whether every value of the Parquet file can be read."""
+    try:
+        with connect(threads=1) as connection:
+            connection.execute(
+                f"SELECT sum(hash(COLUMNS(*))) FROM read_parquet({listed([path])}, "  # noqa: S608
+                "hive_partitioning = false)"
+            ).fetchall()
+    except duckdb.Error:
+        return False
+    return True
 
 
 def recent_keys(parts: Sequence[Path], since_us: int) -> Iterator[Keys]:

@@ -26,6 +26,8 @@ _LOOK_S: Final = 10.0
 # Rows are counted within about a second.
 _LOOK_AGAIN_S: Final = 1.0
 _RETRY_S: Final = 3600.0
+# After making summaries of the open date, so many times what it took: joining comes first.
+_SUMMARISE_PAUSES: Final = 2.0
 # Stands for retention among the dates that changed or failed.
 _RETENTION: Final = date.min
 
@@ -36,6 +38,7 @@ class Looked(msgspec.Struct):
     joined: list[Joined] = []
     expired: list[Expired] = []
     failures: dict[date, str] = {}
+    days: list[date] = []
     # Dates with parts that may not be touched yet.
     behind: set[date] = msgspec.field(default_factory=set)
 
@@ -66,6 +69,10 @@ class PartKeeper:
         self._is_looking = False
         self._next_s = 0.0
         self._failed: dict[date, float] = {}
+        # One date after the other, so that whatever is ordered waits for one at most.
+        self._unsummarised: set[date] = set()
+        self._is_summarising = False
+        self._summarise_s = 0.0
         self.joins = 0
         self.rows_expired = 0
         self.failures = 0
@@ -73,6 +80,7 @@ class PartKeeper:
     def start(self) -> None:
         """Begin to work."""
         self._thread.start()
+        self._thread.submit(lambda work: work.tidy())
 
     def finish(self) -> None:
         """Give up what is under way; parts stay as they were."""
@@ -106,7 +114,10 @@ class PartKeeper:
     def tick(self, now_us: int, limit: int) -> None:
         """Have done what is due, on parts up to segment `limit`; call it often."""
         now_s = self._monotonic_s()
-        if self._is_looking or now_s < self._next_s:
+        if self._is_looking:
+            return
+        if now_s < self._next_s:
+            self._summarise(now_s)
             return
         self._next_s = now_s + _LOOK_S
         today = layout.day_of(now_us)
@@ -144,6 +155,7 @@ class PartKeeper:
         self, changed: set[date] | None, today: date, limit: int, work: PartWork, *, expires: bool
     ) -> Looked:
         looked = Looked()
+        looked.days = [day for day in work.dates() if changed is None or day in changed]
         if expires:
             looked.expired, failed = self.expire(work, today, limit, dry_run=False)
             if failed:
@@ -158,7 +170,7 @@ class PartKeeper:
             is_open = day >= today
             return work.join(day, is_open=is_open, limit=limit, parts_min=self._parts_min)
 
-        days = [day for day in work.dates() if changed is None or day in changed]
+        days = [day for day in work.dates() if day in looked.days]
         looked.joined, failed = on_each(days, join)
         looked.failures |= failed
         return looked
@@ -170,6 +182,7 @@ class PartKeeper:
         # Not one of the errors that work on files meets: a bug of ours.
         bug = future.exception()
         result = Looked(failures={_RETENTION: repr(bug)}) if bug else future.result()
+        self._unsummarised.update(result.days)
         if self._changed is not None:
             self._changed |= result.behind
         now_s = self._monotonic_s()
@@ -181,6 +194,35 @@ class PartKeeper:
             name = "every date" if day == _RETENTION else day
             _log.warning("parts of %s stay as they are for an hour: %s", name, reason)
         self.account_for(result.joined, result.expired)
+
+    def _summarise(self, now_s: float) -> None:
+        """Have the newest date that is due summarised, which is what most pages are about."""
+        is_busy = self._is_summarising or now_s < self._summarise_s
+        if is_busy or not self._unsummarised or self._thread.is_stopping:
+            return
+        day = max(self._unsummarised)
+        self._unsummarised.remove(day)
+        self._is_summarising = True
+        is_open = self._today is None or day >= self._today
+        future = self._thread.submit(lambda work: work.summarise(day, is_open=is_open))
+        future.add_done_callback(partial(self._call_soon, self._summarised, day, now_s))
+
+    def _summarised(self, day: date, began_s: float, future: "Future[bool]") -> None:
+        self._is_summarising = False
+        if self._thread.is_stopping:
+            return
+        bug = future.exception()
+        if bug is not None:
+            _log.error("summaries: %r", bug)
+        elif future.result():
+            self._unsummarised.add(day)
+        now_s = self._monotonic_s()
+        if self._today is not None and day >= self._today:
+            self._summarise_s = now_s + (now_s - began_s) * _SUMMARISE_PAUSES
+
+    def rewritten(self, days: Sequence[date]) -> None:
+        """Parts of these dates were written anew by an order."""
+        self._unsummarised.update(days)
 
     def account_for(self, joined: Sequence[Joined], expired: Sequence[Expired] = ()) -> None:
         """Count and tell what was done."""

@@ -8,8 +8,10 @@ Rules:
    anywhere, the same work done again ends in the same state.
 3. A part whose last row goes stays, empty: names are what the next number is made from.
 4. Work that fails leaves its date as it was; other dates are not held up by it.
+5. The summary of a part goes before the part does, whatever for.
 """
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
@@ -18,7 +20,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from storage import joining, layout, partlayout, removals
+from storage import joining, layout, partlayout, removals, summaries
 from storage.compactor import Compactor
 from storage.datefolders import DateFolders
 from storage.errors import CompactionFailed, DiskFull, Interrupted, StorageError
@@ -26,7 +28,9 @@ from storage.files import Files
 from storage.joining import Sized
 from storage.layout import Part
 from storage.removals import Reason, Rows
+from storage.summaries import Summaries
 
+_log: Final = logging.getLogger("collector.storage")
 _T = TypeVar("_T")
 # Called with what is done, of how much, and a word on it.
 Tell = Callable[[int, int, str], None]
@@ -90,7 +94,13 @@ class PartWork:
     """Work on the parts of one data directory; from one thread."""
 
     def __init__(
-        self, directory: Path, files: Files, folders: DateFolders, *, free_bytes_min: int = 0
+        self,
+        directory: Path,
+        files: Files,
+        folders: DateFolders,
+        *,
+        free_bytes_min: int = 0,
+        summary_bytes_min: int = summaries.BYTES_MIN,
     ) -> None:
         self.directory = directory
         self.files = files
@@ -98,6 +108,13 @@ class PartWork:
         self._free_bytes_min = free_bytes_min
         spill = folders.temporary / "spill"
         self.compactor = Compactor(folders.events, spill, files)
+        self._summaries = Summaries(
+            directory,
+            files,
+            self.compactor,
+            bytes_min=summary_bytes_min,
+            free_bytes_min=free_bytes_min,
+        )
 
     def dates(self) -> list[date]:
         """The dates that have a folder, oldest first."""
@@ -120,6 +137,28 @@ class PartWork:
     def rows(self, parts: Sequence[Part]) -> int:
         """How many rows `parts` have. Raises `StorageError`."""
         return self.compactor.rows([self._folders.path(part) for part in parts])
+
+    # --- summaries
+
+    def summarise(self, day: date, *, is_open: bool) -> bool:
+        """Make summaries that are missing of `day`; what fails is told and left.
+
+        Returns whether there are more to make.
+        """
+        try:
+            return self._summaries.make_due(day, is_open=is_open)
+        except Interrupted:
+            pass  # whoever comes next is told
+        except (StorageError, OSError) as error:
+            _log.warning("%s: a summary could not be made: %s", day, error)
+        return False
+
+    def tidy(self) -> None:
+        """Remove summaries without a part, once at the start; what fails is told and left."""
+        try:
+            self._summaries.tidy()
+        except OSError as error:
+            _log.warning("summaries: %s", error)
 
     # --- joining
 
@@ -151,7 +190,7 @@ class PartWork:
                 rows += self.compactor.join([one.part for one in group], output)
             bytes_after = sum(path.stat().st_size for path, _ in new)
             removals.forget(self.directory, self.files, day)
-            self._folders.replace(day, [one.part for one in gone], new)
+            self._replace(day, [one.part for one in gone], new)
         return Joined(
             date=day,
             parts_before=len(gone),
@@ -200,7 +239,7 @@ class PartWork:
                 new.append((output, revised))
                 self.compactor.without(self._folders.path(part), condition, cut.rows, output)
             self._note(day, reason, {cut.part: cut.of for cut in cuts})
-            self._folders.replace(day, [cut.part for cut in cuts], new)
+            self._replace(day, [cut.part for cut in cuts], new)
 
     def retire(self, day: date, cuts: Sequence[Cut], parts: Sequence[Part]) -> bool:
         """Remove all of `day`, that is `parts`, whose rows are counted by `cuts`.
@@ -209,7 +248,13 @@ class PartWork:
         OSError.
         """
         self._note(day, "expired", {cut.part: cut.of for cut in cuts})
+        self._summaries.drop(parts)
         return self._folders.retire(day, parts)
+
+    def _replace(self, day: date, gone: Sequence[Part], new: Sequence[tuple[Path, Part]]) -> None:
+        # Of the new ones there may be some from a try whose exchange did not outlast a crash.
+        self._summaries.drop([*gone, *(part for _, part in new)])
+        self._folders.replace(day, gone, new)
 
     def _note(self, day: date, reason: Reason, rows: Mapping[Part, list[Rows]]) -> None:
         removals.remember(self.directory, self.files, day, reason, rows)

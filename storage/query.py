@@ -14,21 +14,23 @@ collector. Why each row is seen exactly once:
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import date
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Protocol, Self
 
 import duckdb
 import msgspec
 
 from storage import layout, parquet, partlayout, recovery, views
+from storage.deadline import Deadline
 from storage.errors import Corruption, StorageError
 from storage.files import Files
 from storage.layout import Part
 from storage.recovery import SegmentState
+from storage.results import Result, ResultColumn, Values, maybe_converter
 
 # How long to wait before each further look at files that keep changing: 2.5 s in all.
 _PAUSES_S: Final = tuple(0.005 * 2**n for n in range(9))
@@ -37,12 +39,25 @@ _MEMORY_MB: Final = 2048
 _ROWS_PER_CHUNK: Final = 2048
 _PROGRESS_S: Final = 0.2
 
-Values = tuple[Any, ...]
 Progress = Callable[[float], None]
+# A query for every row of these parts, and of the log that no part covers.
+RowsSql = Callable[[Sequence[Part]], str]
 
 
 class QueryError(StorageError):
     """A query that cannot be answered; the message is for whoever asked."""
+
+
+class MoreViews(Protocol):
+    """Views on top of the published ones, which may be made of further files."""
+
+    def views(
+        self, parts: Sequence[Part], logged: Collection[date], rows: RowsSql, /
+    ) -> Sequence[views.View]:
+        """The views, given the live parts, and the dates of rows in the log. Raises OSError."""
+
+    def is_stale(self) -> bool:
+        """Asked when a query failed: whether files of the latest `views` are gone or no good."""
 
 
 class _Moved(Exception):
@@ -103,55 +118,6 @@ def _restless(directory: Path) -> QueryError:
     return QueryError(f"{directory}: files kept changing while they were read; ask again")
 
 
-class ResultColumn(msgspec.Struct, frozen=True):
-    """Name and DuckDB type of one column of a result."""
-
-    name: str
-    type: str
-
-
-class Result:
-    """Rows of a query, read once, in chunks.
-
-    Values are what DuckDB's Python API gives, except that JSON is `msgspec.Raw`, also inside lists,
-    structs and maps.
-    """
-
-    def __init__(
-        self,
-        columns: tuple[ResultColumn, ...],
-        converters: list["_Converter | None"],
-        first: list[Values],
-        fetch: Callable[[], list[Values]],
-    ) -> None:
-        self.columns = columns
-        self._converters = converters
-        self._first = first
-        self._fetch = fetch
-
-    def chunks(self) -> Iterator[list[Values]]:
-        """The rows, at most a few thousand at a time. Raises `QueryError`."""
-        chunk = self._first
-        while chunk:
-            yield self._converted(chunk)
-            chunk = self._fetch()
-
-    def rows(self) -> list[Values]:
-        """All rows that were not read yet; for results known to be small."""
-        return [row for chunk in self.chunks() for row in chunk]
-
-    def _converted(self, chunk: list[Values]) -> list[Values]:
-        if not any(self._converters):
-            return chunk
-        return [
-            tuple(
-                convert(value) if convert and value is not None else value
-                for convert, value in zip(self._converters, row, strict=True)
-            )
-            for row in chunk
-        ]
-
-
 class Lake:
     """A DuckDB session over a data directory, as it was when the session began.
 
@@ -159,11 +125,29 @@ class Lake:
     segment is damaged; a torn tail is no damage, its rows were never acknowledged.
     """
 
-    def __init__(self, directory: Path, files: Files, *, memory_mb: int = _MEMORY_MB) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        files: Files,
+        *,
+        memory_mb: int = _MEMORY_MB,
+        threads: int | None = None,
+        more: MoreViews | None = None,
+        log_bytes_max: int | None = None,
+    ) -> None:
+        """`threads` of DuckDB; None: as many as there are processors.
+
+        `log_bytes_max`: a log with more that is in no part yet is left out; see `leaves_out_log`.
+        """
         self._directory = directory.absolute()
         self._files = files
         self._memory_mb = memory_mb
+        self._threads = threads or len(os.sched_getaffinity(0))
+        self._more = more
+        self._log_bytes_max = log_bytes_max
+        self._sizes: dict[int, int] = {}
         self._copies: list[Path] = []
+        self.leaves_out_log = False
         self.listing = Listing((), (), 0)
         self.segments: tuple[SegmentState, ...] = ()
 
@@ -171,7 +155,7 @@ class Lake:
         with ExitStack() as stack:
             self._scratch = stack.enter_context(self._files.scratch())
             self._connection = parquet.connect(
-                threads=len(os.sched_getaffinity(0)), memory_limit_mb=self._memory_mb
+                threads=self._threads, memory_limit_mb=self._memory_mb
             )
             stack.callback(self._connection.close)
             spill = parquet.quote(self._scratch / "spill")
@@ -188,6 +172,18 @@ class Lake:
     ) -> None:
         self._stack.close()
 
+    def refresh(self) -> None:
+        """Take the directory as it is now, if it is another. Raises as the class says."""
+        try:
+            is_same = (
+                _maybe_listing(self._directory) == self.listing
+                and self._sizes_of(self.listing.segments) == self._sizes
+            )
+        except (_Moved, OSError):
+            is_same = False
+        if not is_same:
+            self._look_again()
+
     def run(self, sql: str) -> Result:
         """Run `sql`; of several statements the last one gives the result."""
         *before, last = self._statements(sql)
@@ -196,12 +192,27 @@ class Lake:
                 pass
         return self._start(last)
 
+    def ask(
+        self,
+        query: str,
+        values: Mapping[str, object],
+        *,
+        deadline: Deadline,
+        progress: Progress | None = None,
+    ) -> Result:
+        """Run one query of our own, with `values` for its `$names`. Raises `TookTooLong`, too.
+
+        `progress`: see `copy`.
+        """
+        with deadline.over(self._connection), self._told(progress):
+            return self._start(query, values)
+
     def write_parquet(self, sql: str, output: Path) -> None:
         """Run `sql`, a query, and write its rows to the file `output`, replacing it."""
         *before, last = self._statements(sql)
         for statement in before:
             self._start(statement).rows()
-        query = _without_end(last)
+        query = parquet.without_end(last)
         self._start(f"COPY (\n{query}\n) TO {parquet.quote(output)} ({partlayout.COPY_OPTIONS})")
 
     def copy(self, query: str, output: Path, options: str, progress: Progress | None = None) -> int:
@@ -248,17 +259,19 @@ class Lake:
             raise QueryError("there is no SQL statement to run")
         return statements
 
-    def _start(self, statement: str) -> Result:
+    def _start(self, statement: str, values: Mapping[str, object] | None = None) -> Result:
         """Run one statement up to its first rows, over newer files when files have gone."""
         for pause_s in _PAUSES_S:
             try:
-                self._connection.execute(statement)
+                self._connection.execute(statement, values)
                 columns = tuple(
                     ResultColumn(name=entry[0], type=str(entry[1]))
                     for entry in self._connection.description or ()
                 )
-                converters = [_maybe_converter(e[1]) for e in self._connection.description or ()]
+                converters = [maybe_converter(e[1]) for e in self._connection.description or ()]
                 first = self._connection.fetchmany(_ROWS_PER_CHUNK)
+            except duckdb.InterruptException:
+                raise
             except duckdb.Error as error:
                 if not self._is_stale():
                     raise QueryError(str(error)) from None
@@ -278,7 +291,9 @@ class Lake:
 
     def _is_stale(self) -> bool:
         events = self._directory / layout.EVENTS
-        return any(not (events / part.name).exists() for part in self.listing.parts)
+        if any(not (events / part.name).exists() for part in self.listing.parts):
+            return True
+        return self._more is not None and self._more.is_stale()
 
     def _look_again(self) -> None:
         """Take the directory as it is now."""
@@ -303,6 +318,30 @@ class Lake:
         for copy in self._copies:
             self._files.remove(copy)
         self._copies = []
+        self._sizes = self._sizes_of(listing.segments)
+        self.segments, logs = (), {}
+        self.leaves_out_log = self._is_too_long(listing)
+        if not self.leaves_out_log:
+            logs = self._take_log(listing)
+        self._define_views(logs)
+
+    def _sizes_of(self, segments: Sequence[int]) -> dict[int, int]:
+        wal = self._directory / layout.WAL
+        try:
+            return {n: (wal / layout.segment_name(n)).stat().st_size for n in segments}
+        except FileNotFoundError:
+            raise _Moved from None
+
+    def _is_too_long(self, listing: Listing) -> bool:
+        if self._log_bytes_max is None or sum(self._sizes.values()) <= self._log_bytes_max:
+            return False
+        # A segment that is done has a part of just its number for a moment, before it goes.
+        done = {part.first for part in listing.parts if part.first == part.last}
+        left = sum(size for number, size in self._sizes.items() if number not in done)
+        return left > self._log_bytes_max
+
+    def _take_log(self, listing: Listing) -> dict[date, list[Path]]:
+        """Copies of the segments that no part covers, by date. Raises `_Moved`, `Corruption`."""
         logs: dict[date, list[Path]] = {}
         states: list[SegmentState] = []
         for number in listing.segments:
@@ -318,7 +357,7 @@ class Lake:
                 path = self._directory / layout.WAL / layout.segment_name(action.number)
                 raise Corruption(path, action.offset, action.reason, recovery.HINT)
         self.segments = tuple(states)
-        self._define_views(logs)
+        return logs
 
     def _read_segment(self, number: int) -> tuple[SegmentState, bytes]:
         try:
@@ -338,57 +377,18 @@ class Lake:
         return path
 
     def _define_views(self, logs: dict[date, list[Path]]) -> None:
-        queries = [
+        logged = [
             f"SELECT *, DATE '{day}' AS date FROM ({parquet.select_sql(paths)})"  # noqa: S608
             for day, paths in sorted(logs.items())
         ]
-        if self.listing.parts:
+
+        def rows_of(parts: Sequence[Part]) -> str:
             events = self._directory / layout.EVENTS
-            names = parquet.listed(events / part.name for part in self.listing.parts)
-            queries.insert(0, views.parquet_sql(names))
-        every_row = views.events_view("\nUNION ALL\n".join(queries) or views.empty_sql())
-        for view in (every_row, *views.VIEWS):
+            names = parquet.listed(events / part.name for part in parts)
+            stored = [views.parquet_sql(names)] if parts else []
+            return "\nUNION ALL\n".join([*stored, *logged]) or views.empty_sql()
+
+        parts = self.listing.parts
+        more = self._more.views(parts, logs, rows_of) if self._more is not None else ()
+        for view in (views.events_view(rows_of(parts)), *views.VIEWS, *more):
             self._connection.execute(views.statement(view))
-
-
-def _without_end(statement: str) -> str:
-    """`statement` without its semicolon and what follows: a comment at most."""
-    text = statement.encode()
-    for position, _kind in duckdb.tokenize(statement):  # positions count bytes
-        if text[position : position + 1] == b";":
-            return text[:position].decode()
-    return statement
-
-
-_Converter = Callable[[Any], Any]
-_NESTED: Final = frozenset({"list", "array", "struct", "map", "union"})
-
-
-def _maybe_converter(kind: Any) -> _Converter | None:
-    """What turns values of a DuckDB type into ours, None when they are as we want them."""
-    if str(kind) == "JSON":
-        return msgspec.Raw
-    if kind.id in {"list", "array"}:
-        inner = _maybe_converter(kind.children[0][1])
-        return _of_list(inner) if inner else None
-    if kind.id == "map":
-        (_, key), (_, value) = kind.children
-        inner = _maybe_converter(value)
-        # A map whose keys Python cannot hash comes as two lists.
-        return _of_members(lambda _name: inner) if inner and key.id not in _NESTED else None
-    if kind.id == "struct":
-        members = {name: _maybe_converter(child) for name, child in kind.children}
-        return _of_members(members.get) if any(members.values()) else None
-    return None
-
-
-def _of_list(inner: _Converter) -> _Converter:
-    return lambda values: [None if value is None else inner(value) for value in values]
-
-
-def _of_members(choose: Callable[[Any], _Converter | None]) -> _Converter:
-    def convert_member(name: Any, value: Any) -> Any:
-        inner = choose(name)
-        return value if value is None or inner is None else inner(value)
-
-    return lambda members: {name: convert_member(name, value) for name, value in members.items()}

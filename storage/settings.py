@@ -6,6 +6,7 @@ from typing import Literal
 import msgspec
 
 from storage.retention import Retention
+from storage.summaries import BYTES_MIN
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,6 +20,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     disk_free_bytes_min: int = 0
     keys_max: int = 1_000_000_000
     join_parts_min: int = 100
+    # Smaller parts have no summary: see `summaries`.
+    summary_bytes_min: int = BYTES_MIN
     retention: Retention = Retention()
     # Whether joining and retention are done by themselves, and not only when asked for.
     tends_parts: bool = True

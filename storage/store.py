@@ -170,6 +170,7 @@ class Store:
                 self._files,
                 folders,
                 free_bytes_min=self._settings.disk_free_bytes_min,
+                summary_bytes_min=self._settings.summary_bytes_min,
             ),
             folders,
             parts_min=self._settings.join_parts_min,

@@ -36,7 +36,7 @@ _NICE: Final = 10
 _FLUSH_NICE: Final = 5
 
 
-def _give_way(nice: int) -> None:
+def give_way(nice: int = _NICE) -> None:
     """Have the present thread, and what it starts, yield the processor to the event loop."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
@@ -70,7 +70,7 @@ class FlushThread(threading.Thread):
 
     def run(self) -> None:
         """Until `finish`."""
-        _give_way(_FLUSH_NICE)
+        give_way(_FLUSH_NICE)
         while (sealed := self._queue.get()) is not None:
             pause_s, pause_s_max = FLUSH_RETRY_S
             while not self._flush(sealed):
@@ -187,7 +187,7 @@ class PartThread(threading.Thread):
 
     def run(self) -> None:
         """Until `finish`."""
-        _give_way(_NICE)
+        give_way(_NICE)
         while (item := self._next()) is not None:
             job, future = item
             if not future.set_running_or_notify_cancel():

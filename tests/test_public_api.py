@@ -24,12 +24,22 @@ SURFACE = {
         "inspect",
         "latest",
         "layout",
+        "panelviews",
         "recovery",
         "rollcall",
+        "stock",
         "tail",
         "views",
     },
-    "functions": {"day_of", "encode", "make_key", "make_scope", "read_scans", "removed_rows"},
+    "functions": {
+        "day_of",
+        "encode",
+        "give_way",
+        "make_key",
+        "make_scope",
+        "read_scans",
+        "removed_rows",
+    },
     "errors": {
         "Closed",
         "Corruption",
@@ -63,6 +73,7 @@ SURFACE = {
         "Settings",
         "SmallFiles",
         "Store",
+        "SummaryViews",
     },
 }
 

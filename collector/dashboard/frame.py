@@ -4,18 +4,46 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from collector.admin import CSRF, LOGOUT, OVERVIEW, Visit
-from collector.dashboard.html import Child, Html, Link, page, tag
+from collector.dashboard.html import Child, Here, Html, Link, page, script, tag
 
 STYLE: Final = "/dashboard/style.css"
 ICON: Final = "/dashboard/icon.svg"
-# Where people can go; the next page is a row here.
-_PAGES: Final = ((OVERVIEW, "Overview"),)
+LIVE: Final = "/dashboard/live.js"
+# Where people can go: groups of paths and names. The next page is a row here, and one in `site`.
+PAGES: Final[Mapping[str, Sequence[tuple[str, str]]]] = {
+    "Now": ((OVERVIEW, "Overview"), ("/dashboard/live", "Real time")),
+    "Visits": (
+        ("/dashboard/pages", "Pages"),
+        ("/dashboard/referrers", "Referrers"),
+        ("/dashboard/devices", "Devices"),
+        ("/dashboard/countries", "Countries"),
+        ("/dashboard/visitor", "Visitor"),
+    ),
+    "Events": (
+        ("/dashboard/events", "Custom events"),
+        ("/dashboard/users", "Users"),
+        ("/dashboard/goals", "Goals"),
+        ("/dashboard/revenue", "Revenue"),
+        ("/dashboard/scans", "QR scans"),
+        ("/dashboard/reconciliation", "Reconciliation"),
+    ),
+    "Collector": (
+        ("/dashboard/install", "Install"),
+        ("/dashboard/origins", "Origins"),
+        ("/dashboard/receipt", "Receipt"),
+        ("/dashboard/keys", "API keys"),
+        ("/dashboard/lake", "Lake"),
+    ),
+}
 
 
-def whole_page(title: str, visit: Visit, *children: Child, path: str = "") -> str:
+def whole_page(
+    title: str, visit: Visit, *children: Child, path: str = "", refresh_s: int = 0
+) -> str:
     """A document: the frame around `children`; `path` is the page's own, if it is one of the list.
 
-    Who has a session is offered to end it.
+    `refresh_s`: how often those who run scripts see the page anew; 0: only while it has panels
+    that are being counted. Who has a session is offered to end it.
     """
     head = tag(
         "head",
@@ -25,33 +53,50 @@ def whole_page(title: str, visit: Visit, *children: Child, path: str = "") -> st
         tag("title", f"{title} - collector"),
         tag("link", attributes={"rel": "icon", "href": Link(ICON)}),
         tag("link", attributes={"rel": "stylesheet", "href": Link(STYLE)}),
+        script(Link(LIVE)),
     )
-    links = [
-        tag(
-            "li",
-            tag(
-                "a",
-                name,
-                attributes={
-                    "href": Link(target),
-                    **({"aria-current": "page"} if target == path else {}),
-                },
-            ),
-        )
-        for target, name in _PAGES
-        if visit.by is not None
-    ]
+    main: dict[str, str | Link | bool] = {"id": "main", "tabindex": "-1"}
+    if refresh_s:
+        main["data-refresh"] = str(refresh_s)
     body = tag(
         "body",
+        tag("a", "Skip to the page", attributes={"class": "skip", "href": Here("main")}),
         tag(
             "header",
             tag("strong", "collector"),
-            tag("nav", tag("ul", links), attributes={"aria-label": "Pages"}) if links else None,
+            _navigation(path) if visit.by is not None else None,
             _log_out(visit),
         ),
-        tag("main", tag("h1", title), children),
+        tag("main", tag("h1", title), children, attributes=main),
     )
     return page(head, body)
+
+
+def _navigation(path: str) -> Html:
+    """All pages, by group. Beside the page where there is room, else behind one button."""
+    names = {target: name for pages in PAGES.values() for target, name in pages}
+    groups = [
+        tag(
+            "li",
+            tag("span", group),
+            tag(
+                "ul",
+                [
+                    tag("li", tag("a", name, attributes=_link(target, is_here=target == path)))
+                    for target, name in pages
+                ],
+            ),
+        )
+        for group, pages in PAGES.items()
+    ]
+    summary = tag("summary", "Pages", tag("span", names.get(path, "")))
+    menu = tag("details", summary, tag("ul", groups), attributes={"class": "menu"})
+    return tag("nav", menu, attributes={"aria-label": "Pages"})
+
+
+def _link(target: str, *, is_here: bool) -> dict[str, str | Link | bool]:
+    here: dict[str, str | Link | bool] = {"aria-current": "page"} if is_here else {}
+    return {"href": Link(target), **here}
 
 
 def _log_out(visit: Visit) -> Html | None:
@@ -66,10 +111,16 @@ def form(visit: Visit, path: str, *children: Child) -> Html:
     return tag("form", token, children, attributes={"method": "post", "action": Link(path)})
 
 
-def table(caption: str, names: Sequence[str], rows: Iterable[Sequence[str | int]]) -> Html:
+def table(caption: str, names: Sequence[str], rows: Iterable[Sequence[Child]]) -> Html:
     """A table. Wide ones scroll by themselves, also by keyboard; numbers are best put first."""
-    head = [tag("th", name, attributes={"scope": "col"}) for name in names]
-    lines = [tag("tr", [_cell(value) for value in row]) for row in rows]
+    known = list(rows)
+    # A heading stands above its numbers, which end at the right.
+    numbers = [bool(known) and isinstance(value, int) for value in (known[0] if known else names)]
+    head = [
+        tag("th", name, attributes={"scope": "col", **({"class": "number"} if is_number else {})})
+        for name, is_number in zip(names, numbers, strict=True)
+    ]
+    lines = [tag("tr", [_cell(value) for value in row]) for row in known]
     found = tag(
         "table",
         tag("caption", caption),
@@ -85,7 +136,7 @@ def table(caption: str, names: Sequence[str], rows: Iterable[Sequence[str | int]
     return tag("div", found, attributes=attributes)
 
 
-def _cell(value: str | int) -> Html:
+def _cell(value: Child) -> Html:
     if isinstance(value, int):
         return tag("td", number(value), attributes={"class": "number"})
     return tag("td", value)

@@ -3,9 +3,12 @@
 Rules that this module keeps:
 
 1. There is no way to put text into a page but `tag`, which escapes it; `Html` is made here only.
-2. Names of elements and attributes are of a short list. None of them runs or styles anything:
-   scripts and styles are files of our own, which the pages' content security policy asks for, too.
-3. An address is a `Link`: a path of ours and members of a query, so no text can be a `javascript:`.
+2. Names of elements and attributes are of short lists. None of them runs or styles anything:
+   scripts and styles are files of our own, which the pages' content security policy asks for, too;
+   `script` names one, and nothing else does. Drawings are made of shapes: nothing in them links,
+   loads, moves or holds anything else.
+3. An address is a `Link`: a path of ours and members of a query, or a place on the same page. No
+   text can be a `javascript:`.
 4. Characters that cannot be seen, or that turn the direction of writing, are shown as what they
    are: what is stored must not be able to look like something else.
 
@@ -13,44 +16,41 @@ Must not know any page.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Final, TypeAlias
 from urllib.parse import urlencode
 
+
+def _names(*lines: str) -> frozenset[str]:
+    return frozenset(" ".join(lines).split())
+
+
 _VOID: Final = frozenset({"br", "input", "link", "meta"})
-_ELEMENTS: Final = _VOID | frozenset(
-    (
-        *("a", "body", "button", "caption", "code", "dd", "details", "div", "dl", "dt", "footer"),
-        *("form", "h1", "h2", "h3", "head", "header", "html", "label", "li", "main", "nav", "ol"),
-        *("p", "pre", "section", "small", "span", "strong", "summary", "table", "tbody", "td"),
-        *("th", "thead", "time", "title", "tr", "ul"),
-    )
+_TEXTS: Final = _names(
+    "a abbr body button caption code dd details div dl dt figcaption figure footer form h1 h2 h3",
+    "head header html label li main nav ol option p pre progress section select small span",
+    "strong summary table tbody td th thead time title tr ul",
 )
+# Of drawings: shapes, and what they are in words. Nothing that links, moves, loads or holds HTML.
+_SHAPES: Final = _names("svg g rect line polyline polygon circle desc")
+_ELEMENTS: Final = _VOID | _TEXTS | _SHAPES
 _ADDRESSES: Final = frozenset({"action", "href"})
-_ATTRIBUTES: Final = _ADDRESSES | frozenset(
-    (
-        *("aria-current", "aria-describedby", "aria-label", "aria-labelledby", "autocomplete"),
-        *(
-            "autofocus",
-            "charset",
-            "class",
-            "colspan",
-            "content",
-            "datetime",
-            "enctype",
-            "for",
-            "hidden",
-        ),
-        *("id", "inputmode", "lang", "maxlength", "method", "name", "open", "rel", "required"),
-        *("role", "scope", "spellcheck", "tabindex", "title", "type", "value"),
-    )
+_ATTRIBUTES: Final = _ADDRESSES | _names(
+    "aria-current aria-describedby aria-hidden aria-label aria-labelledby aria-live autocomplete",
+    "autofocus charset class colspan content data-live data-refresh data-stream datetime",
+    "enctype for hidden id inputmode lang max maxlength method name open rel required role",
+    "scope selected spellcheck tabindex title type value",
+)
+_PLACES: Final = _names(
+    "viewBox preserveAspectRatio focusable x y x1 x2 y1 y2 cx cy r width height points"
 )
 # Controls but line feed and tab, what has no width, what turns the direction, halves of pairs.
 _UNSEEN: Final = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\ud800-\udfff\U000e0000-\U000e007f]"
 )
+_NAME: Final = re.compile(r"[a-z][a-z0-9-]*")
 _PATH: Final = re.compile(r"/(?:[A-Za-z0-9_-][A-Za-z0-9_./-]*)?")
 
 
@@ -83,8 +83,18 @@ class Link:
         return self._text
 
 
+class Here(Link):
+    """A place on the page itself, by its id."""
+
+    __slots__ = ()
+
+    def __init__(self, name: str) -> None:
+        assert _NAME.fullmatch(name), "an id of ours"
+        self._text = f"#{name}"
+
+
 def tag(
-    name: str, /, *children: Child, attributes: dict[str, str | Link | bool] | None = None
+    name: str, /, *children: Child, attributes: Mapping[str, str | Link | bool] | None = None
 ) -> Html:
     """An element. Attributes: a text, an address (of `href` and `action`), or whether it is there.
 
@@ -93,7 +103,8 @@ def tag(
     assert name in _ELEMENTS, f"no element of our pages: {name}"
     opening = [name]
     for key, value in (attributes or {}).items():
-        assert key in _ATTRIBUTES, f"no attribute of our pages: {key}"
+        known = _PLACES if name in _SHAPES and key in _PLACES else _ATTRIBUTES
+        assert key in known, f"no attribute of our pages: {key}"
         assert (key in _ADDRESSES) == isinstance(value, Link), f"{key}: an address is a Link"
         if isinstance(value, bool):
             opening += [key] if value else []
@@ -104,6 +115,11 @@ def tag(
         assert not inner, f"{name} holds nothing"
         return Html(f"<{' '.join(opening)}>")
     return Html(f"<{' '.join(opening)}>{inner}</{name}>")
+
+
+def script(file: Link) -> Html:
+    """What runs on a page: a file of ours, after the page was read. There is no other way to it."""
+    return Html(f'<script src="{escape(str(file))}" defer></script>')
 
 
 def page(*children: Child, language: str = "en") -> str:

@@ -105,6 +105,24 @@ def _two_groups_each(world: World) -> None:
     (data.wal / "torn-000000000009-0").write_bytes(torn)
 
 
+def _summarised(world: World) -> None:
+    """Two parts of two visitors, with a summary each."""
+    world.open()
+    for number in (1, 3):
+        world.send(number)
+        world.send(number + 1)
+        world.advance(1.1)
+    for _ in range(3):
+        world.advance(10)
+    world.harness.kill()
+
+
+def _erase_summarised(world: World) -> None:
+    _erase(world)
+    for _ in range(2):
+        world.advance(10)
+
+
 def _erase(world: World) -> None:
     world.erase(2) or world.erase(2)
 
@@ -192,6 +210,12 @@ SCENARIOS = (
     Scenario("join without exchange", _join, _three_parts, settings=_JOINED, exchanges=False),
     Scenario("erase", _erase, _two_groups_each, settings=_JOINED),
     Scenario("erase without exchange", _erase, _two_groups_each, settings=_JOINED, exchanges=False),
+    Scenario(
+        "erase with summaries",
+        _erase_summarised,
+        _summarised,
+        settings={"summary_bytes_min": 1, "join_parts_min": 100},
+    ),
     Scenario(
         "retention",
         _expire,

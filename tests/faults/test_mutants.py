@@ -10,11 +10,13 @@ from storage.errors import DiskFull
 from storage.files import Files
 from storage.flusher import Flusher
 from storage.layout import Part
+from storage.summaries import Summaries
 from storage.wal import Sealed, Wal
 from tests.faults.scenarios import SCENARIOS
 from tests.faults.sweep import QUICK, Sweep, Violation
 from tests.faults.world import small_world
 
+_FOUND = r"lost|twice|Corruption|Parquet|keys|IOException|summaries without a part|knows who"
 _BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 Patch = pytest.MonkeyPatch
 
@@ -99,6 +101,10 @@ def _dead_parts_come_back_to_life(patch: Patch) -> None:
     patch.setattr(layout, "live_parts", sorted)
 
 
+def _summaries_stay(patch: Patch) -> None:
+    patch.setattr(Summaries, "drop", _nothing)
+
+
 @pytest.mark.parametrize(
     ("mutant", "scenario", "crashes"),
     [
@@ -114,6 +120,7 @@ def _dead_parts_come_back_to_life(patch: Patch) -> None:
         (_last_group_is_believed, "append", False),
         (_exchange_is_not_forced, "join", True),
         (_dead_parts_come_back_to_life, "join without exchange", True),
+        (_summaries_stay, "erase with summaries", False),
     ],
     ids=lambda value: getattr(value, "__name__", str(value)).strip("_"),
 )
@@ -125,7 +132,7 @@ def test_a_missing_safeguard_is_found(
         sweep = Sweep(_BY_NAME[scenario], QUICK)
         mutant(patch)
         try:
-            with pytest.raises(Violation, match=r"lost|twice|Corruption|Parquet|keys|IOException"):
+            with pytest.raises(Violation, match=_FOUND):
                 (sweep.crash_everywhere if crashes else sweep.fail_each)()
         finally:
             sweep.close()

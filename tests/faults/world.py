@@ -5,6 +5,7 @@ What must hold, at any time and after whatever happened:
 - a row that was acknowledged is readable, once; one that was not may be, but whole, and once;
 - no other row is; one that an erasure reported as removed stays away, also in what is kept aside;
 - rows that were removed on purpose are counted as such, each once;
+- no summary says anything of a part that is not there, nor of a person who was erased;
 - every file that a plain glob finds can be read by DuckDB, and shows no row twice;
 - a row's key is known if the row is there, and not if it is not;
 - the store goes on, or says that only a new start can; a new start takes rows.
@@ -37,11 +38,12 @@ from storage.errors import CompactionFailed
 from storage.files import Files
 from storage.flusher import Flusher, duckdb
 from storage.keyindex import WINDOW_US
+from storage.summaries import folder_of
 from storage.wal import Sealed
 from tests.support import inline
 from tests.support.durable import State
 from tests.support.files import FaultyFiles, materialise, no_fault
-from tests.support.store import Harness
+from tests.support.store import Harness, hash_of, visitors_in
 
 _TURNS = 12
 _POLLS = 100
@@ -259,6 +261,7 @@ class World:
             assert not extra, f"from nowhere, or erased: {sorted(extra)}"
             self._check_remains()
             self._check_removed()
+            self._check_summaries()
             if store is not None and not harness.fatal:
                 asked = sorted((self.must | self.may) - self.erased)
                 keys = [key_of(number) for number in [*asked, self._next]]
@@ -305,6 +308,18 @@ class World:
             # A row that was never acknowledged may have been there, and may have been removed.
             assert len(gone & self.stored) <= counted, f"{counted} counted, {sorted(gone)} removed"
             assert counted <= len(gone | self.may), f"{counted} counted, {sorted(gone)} removed"
+
+    def _check_summaries(self) -> None:
+        folder = folder_of(self.harness.directory)
+        if not folder.is_dir():
+            return
+        there = set(layout.list_parts(self.harness.directory / layout.EVENTS))
+        orphans = set(layout.list_parts(folder)) - there
+        assert not orphans, f"summaries without a part: {sorted(orphans)}"
+        erased = {hash_of(visitor(self.senders[number])) for number in self.erased}
+        for path in sorted(folder.rglob("*.parquet")) if erased else ():
+            known = visitors_in(path.read_bytes(), path) & erased
+            assert not known, f"{path.name} knows who was erased"
 
     def goes_on(self) -> None:
         """A new row is taken, unless the store has said that only a new start can."""

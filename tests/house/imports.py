@@ -124,7 +124,14 @@ ONLY_IN: Final[Mapping[str, tuple[frozenset[str], str]]] = {
         "threads live where somebody stops them",
     ),
     "concurrent.futures": (
-        frozenset({"storage/commit.py", "storage/partkeeper.py", "storage/upkeep.py"}),
+        frozenset(
+            {
+                "collector/questions.py",  # the threads of the dashboard's questions, and their end
+                "storage/commit.py",
+                "storage/partkeeper.py",
+                "storage/upkeep.py",
+            }
+        ),
         "see threading",
     ),
     "multiprocessing": (frozenset({"collector/supervisor.py"}), "see granian"),
@@ -132,16 +139,20 @@ ONLY_IN: Final[Mapping[str, tuple[frozenset[str], str]]] = {
         frozenset(
             {
                 "collector/asgi.py",
+                "collector/auditwatch.py",  # a page waits for the audit, for a moment
                 "collector/edge.py",
                 "collector/http.py",
                 "collector/orders.py",
                 "collector/pace.py",  # refusals wait for their turn
+                "collector/questions.py",  # see concurrent.futures
+                "collector/panels.py",  # pages wait for answers, for a moment
                 "collector/periodic.py",
                 "collector/quarantine.py",  # who waits for a refused event to be on disk
                 "collector/replay.py",
                 "collector/rsgi.py",
                 "collector/running.py",  # one order, from its start to its end
                 "collector/service.py",
+                "collector/streams.py",  # answers that go on
                 "collector/turns.py",
                 "storage/byhand.py",
                 "storage/commit.py",

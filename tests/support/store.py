@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import hashlib
 from pathlib import Path
 
@@ -195,3 +196,22 @@ def numbers_in(data: bytes, path: Path) -> list[int]:
         rows = duckdb.read_parquet(str(path)).select("dedup_key").fetchall()
         _known[print_] = [int(row[0], 16) for row in rows]
     return _known[print_]
+
+
+_visitors: dict[bytes, set[int]] = {}
+
+
+def visitors_in(data: bytes, path: Path) -> set[int]:
+    """The visitors in the summary at `path`, whose bytes are `data`; each content read once."""
+    print_ = hashlib.blake2b(data, digest_size=16).digest()
+    if print_ not in _visitors:
+        rows = duckdb.read_parquet(str(path)).select("visitor").fetchall()
+        _visitors[print_] = {row[0] for row in rows if row[0] is not None}
+    return _visitors[print_]
+
+
+@functools.cache
+def hash_of(visitor: str) -> int:
+    """How a summary knows a visitor."""
+    [(found,)] = duckdb.execute("SELECT hash(?)", [visitor]).fetchall()
+    return int(found)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.dashboard.html import Html, Link, page, seen, tag
+from collector.dashboard.html import Here, Html, Link, page, script, seen, tag
 from tests.house.source import ROOT
 
 NASTY = st.one_of(
@@ -75,18 +75,46 @@ def test_no_other_address_can_be_made(path: str) -> None:
         tag("a", "x", attributes={"href": path})
 
 
-@pytest.mark.parametrize("name", ["script", "style", "iframe", "svg", "object", "base", "P", ""])
+@pytest.mark.parametrize(
+    "name",
+    ["script", "style", "iframe", "foreignObject", "use", "image", "animate", "object", "P", ""],
+)
 def test_no_element_that_runs_or_styles(name: str) -> None:
     """Elements are of a list."""
     with pytest.raises(AssertionError):
         tag(name)
 
 
-@pytest.mark.parametrize("name", ["onclick", "style", "srcdoc", "formaction", "x y", "src"])
+@pytest.mark.parametrize(
+    "name", ["onclick", "style", "srcdoc", "formaction", "x y", "src", "fill", "width"]
+)
 def test_no_attribute_that_runs_or_styles(name: str) -> None:
     """Attributes are of a list."""
     with pytest.raises(AssertionError):
         tag("p", attributes={name: "x"})
+
+
+def test_drawings_are_made_of_shapes() -> None:
+    """A shape has its place, and a text in it stays text; it leads nowhere and looks as it likes
+    nowhere but in the style sheet.
+    """
+    shape = tag("rect", tag("title", "<b>"), attributes={"x": "1", "class": "s1"})
+    assert str(tag("svg", shape)) == (
+        '<svg><rect x="1" class="s1"><title>&lt;b&gt;</title></rect></svg>'
+    )
+    for name in ("style", "fill", "href", "onload", "transform"):
+        with pytest.raises(AssertionError):
+            tag("rect", attributes={name: "x"})
+
+
+def test_what_runs_is_a_file_of_ours() -> None:
+    """A script is named by a path of ours and holds nothing."""
+    assert str(script(Link("/dashboard/live.js"))) == (
+        '<script src="/dashboard/live.js" defer></script>'
+    )
+    assert str(Here("main")) == "#main"
+    with pytest.raises(AssertionError):
+        Here('x" onclick="')
 
 
 @pytest.mark.parametrize(
