@@ -47,9 +47,9 @@ def _measure(program: _Program, temporary: Path) -> None:
 
 
 def _size_mb(path: Path) -> float:
-    """Of a file, or of all files in a folder."""
+    """Of a file, or of all files in a folder; links are not followed."""
     found = path.rglob("*") if path.is_dir() else [path]
-    return sum(one.stat().st_size for one in found if one.is_file()) / 1e6
+    return sum(one.lstat().st_size for one in found if one.is_file()) / 1e6
 
 
 def _figures(programs: Mapping[str, _Program]) -> list[Figure]:

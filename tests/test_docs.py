@@ -261,7 +261,8 @@ def test_every_decision_is_listed_and_complete() -> None:
 def test_every_dependency_is_argued_for() -> None:
     """Each package that pyproject.toml names has a row in the page on dependencies."""
     project = tomllib.loads(pages.page("pyproject.toml"))
-    wanted = [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]
+    groups = project["dependency-groups"].values()
+    wanted = [*project["project"]["dependencies"], *(name for group in groups for name in group)]
     names = {re.split(r"[^\w-]", name)[0] for name in wanted}
     rows = pages.rows(pages.page("docs/decisions/0008-dependencies.md"))
     assert {name for row in rows for name in row[0].split(", ")} == names
