@@ -35,7 +35,7 @@ _ROWS_KEPT_MAX: Final = 200_000
 _WAITING_MAX: Final = 64
 _SECONDS_MAX: Final = 60.0
 # What a page waits for its answers.
-PATIENCE_S: Final = 0.15
+PATIENCE_S: Final = 0.12
 # What the session holds is given back when nobody has asked for so long.
 _IDLE_S: Final = 30.0
 
