@@ -44,6 +44,9 @@ _EVENTS: Final = 100_000_000
 _BATCH: Final = 1_000
 # What a page has on it that is not complete: see collector/dashboard/answers.py.
 _PENDING: Final = b'class="pending"'
+# Of a panel that has no answer: see collector/panels.py.
+_REFUSED: Final = b"many other questions"
+_GIVEN_UP: Final = b"this took too long"
 _COMPLETE_S: Final = 120.0
 _RELOAD_S: Final = 0.05
 _WARM_LOADS: Final = 5
@@ -80,7 +83,8 @@ def ranges(sites: int) -> Mapping[str, Mapping[str, str]]:
 def paths_there(port: int) -> list[str]:
     """The pages that this collector has, in the order of its navigation."""
     listed = [path for pages in PAGES.values() for path, _ in pages]
-    return [path for path in listed if _get(port, path)[0] == 200]
+    # Of a site without events, so that nothing that is asked later is known, or waits behind it.
+    return [path for path in listed if _get(port, f"{path}?site=nobody")[0] == 200]
 
 
 def load(port: int, path: str, words: str, query: Mapping[str, str]) -> Load:
@@ -94,7 +98,9 @@ def load(port: int, path: str, words: str, query: Mapping[str, str]) -> Load:
         if status != 200:
             raise click.ClickException(f"{target} was answered with {status}")
         complete_ms = (time.perf_counter() - began_s) * 1000
-        if _PENDING not in body:
+        if _GIVEN_UP in body:
+            raise click.ClickException(f"{target} has a question that was given up")
+        if _PENDING not in body and _REFUSED not in body:
             break
         if complete_ms > _COMPLETE_S * 1000:
             raise click.ClickException(f"{target} is not complete after {_COMPLETE_S:.0f} s")

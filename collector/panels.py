@@ -5,7 +5,7 @@ young enough is given again. Everything else is asked on threads that give way t
 wants the processor, and a page waits for it for a moment only: after that it shows what was known
 before, or how far the question has come. So no page is slow, and no question slows down intake.
 There are two lanes, one question after the other in each: what has to read rows, which may take
-long, does not hold up what is counted already.
+long, does not hold up what is counted already. What was wanted last is asked first.
 
 Must not know what a page shows, nor run SQL of anybody else's.
 """
@@ -35,7 +35,7 @@ _ROWS_KEPT_MAX: Final = 200_000
 _WAITING_MAX: Final = 64
 _SECONDS_MAX: Final = 60.0
 # What a page waits for its answers.
-PATIENCE_S: Final = 0.15
+PATIENCE_S: Final = 0.12
 # What the session holds is given back when nobody has asked for so long.
 _IDLE_S: Final = 30.0
 
@@ -110,8 +110,11 @@ class Lane(msgspec.Struct, frozen=True):
 
 
 class _Job:
-    def __init__(self, generation: int) -> None:
+    def __init__(self, lane: Lane, generation: int) -> None:
+        self.lane = lane
+        self.is_begun = False
         self.generation = generation
+        self.askers = 0
         self.share: float | None = None
         self.done = asyncio.Event()
 
@@ -150,16 +153,19 @@ class Panels:
 
     async def ask(self, *questions: Question, patience_s: float = PATIENCE_S) -> Sequence[Told]:
         """An answer for each question, in their order, after `patience_s` at the latest."""
-        waited = [
-            asyncio.ensure_future(job.done.wait())
-            for job in [self._start(question) for question in questions]
-            if job is not None
-        ]
-        if waited:
+        jobs: list[_Job] = []
+        for question in questions:
+            job = self._start(question)
+            if job is not None:
+                job.askers += 1
+                jobs.append(job)
+        if jobs:
+            waited = [asyncio.ensure_future(job.done.wait()) for job in jobs]
             try:
                 await asyncio.wait(waited, timeout=patience_s)
             finally:
-                for one in waited:
+                for job, one in zip(jobs, waited, strict=True):
+                    job.askers -= 1
                     one.cancel()
         return [self._told(question) for question in questions]
 
@@ -177,6 +183,10 @@ class Panels:
         """
         self._generation += 1
         self._known.clear()
+        for question, job in list(self._jobs.items()):
+            if not job.is_begun:
+                del self._jobs[question]
+                job.done.set()
         for deadline in list(self._deadlines):
             deadline.end()
         if self._tasks:
@@ -201,21 +211,44 @@ class Panels:
         if known is not None and self._now_us() < known.fresh_until_us:
             return None
         job = self._jobs.get(question)
-        if job is None and len(self._jobs) < _WAITING_MAX and not self._is_stopping:
-            job = self._jobs[question] = _Job(self._generation)
+        if job is None and not self._is_stopping and self._has_place():
+            lane = self._rows if _READS_ROWS.search(question.sql) else self._kept
+            job = _Job(lane, self._generation)
+        if job is not None:
+            # Who asks again goes to the front: somebody is looking at that page now.
+            self._jobs.pop(question, None)
+            self._jobs[question] = job
+            self._begin(job.lane)
+        return job
+
+    def _has_place(self) -> bool:
+        """Whether one more may wait; who was asked for longest ago makes room."""
+        if len(self._jobs) >= _WAITING_MAX:
+            for question, job in self._jobs.items():
+                if not job.is_begun and not job.askers:
+                    del self._jobs[question]
+                    return True
+        return len(self._jobs) < _WAITING_MAX
+
+    def _begin(self, lane: Lane) -> None:
+        """Have the question asked that was wanted last, if nothing is asked in this lane."""
+        ours = [(q, job) for q, job in self._jobs.items() if job.lane is lane]
+        if ours and not any(job.is_begun for _, job in ours):
+            question, job = ours[-1]
+            job.is_begun = True
             task = asyncio.ensure_future(self._answer(question, job))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        return job
 
     async def _answer(self, question: Question, job: _Job) -> None:
         began_us = self._now_us()
-        lane = self._rows if _READS_ROWS.search(question.sql) else self._kept
+        lane = job.lane
         asked = lane.call(lambda: self._asked(lane.session, question, job))
         await asyncio.wait({asked})
         now_us = self._now_us()
-        del self._jobs[question]
+        self._jobs.pop(question, None)
         job.done.set()
+        self._begin(lane)
         bug = asked.exception()
         if bug is not None:
             _log.error("a question of the dashboard failed: %s", question.sql, exc_info=bug)

@@ -25,6 +25,8 @@ _MEMORY_MB: Final = 256
 # Parts looked into at first, and how many times as many with each further look.
 _PARTS_FIRST: Final = 4
 _PARTS_GROWTH: Final = 4
+# A large part is looked into by itself: its rows are all read, and those before it are older.
+_BYTES_FIRST: Final = 4 * 1024 * 1024
 
 # Values by name of column: times are microseconds, JSON is `msgspec.Raw`, NULL is left out.
 Values = dict[str, Any]
@@ -94,7 +96,7 @@ def _in_parts(
 ) -> list[Values]:
     """Rows of the newest parts; more of them where those hold too few rows."""
     newest = sorted(parts, key=lambda part: part.last, reverse=True)
-    looked_at = _PARTS_FIRST
+    looked_at = _first_look(directory, newest)
     rows: list[Values] = []
     while newest:
         paths = [directory / layout.EVENTS / part.name for part in newest[:looked_at]]
@@ -103,6 +105,16 @@ def _in_parts(
             break
         looked_at *= _PARTS_GROWTH
     return rows
+
+
+def _first_look(directory: Path, newest: Sequence[Part]) -> int:
+    """How many parts to look into at first, one at least."""
+    events, size = directory / layout.EVENTS, 0
+    for number, part in enumerate(newest[:_PARTS_FIRST]):
+        size += (events / part.name).stat().st_size
+        if size > _BYTES_FIRST:
+            return max(1, number)
+    return _PARTS_FIRST
 
 
 def _in_files(paths: Sequence[Path], count: int, deadline: Deadline) -> list[Values]:

@@ -208,9 +208,27 @@ def test_only_so_many_wait(monkeypatch: pytest.MonkeyPatch) -> None:
         session.is_free.clear()
         told = await world.panels.ask(*map(Question, "abcd"), patience_s=_SHORT_S)
         assert [type(one) for one in told] == [Pending, Pending, Pending, Failed]
+        assert await world.ask("e", patience_s=_SHORT_S) == Pending(), "in the place of b"
         session.is_free.set()
-        assert (await world.ask("c")).rows == [(3,)]
+        await world.panels.ask(*map(Question, "ce"), patience_s=_LONG_S)
+        assert sorted(session.asked) == ["a", "c", "e"]
         assert (await world.ask("d")).rows == [(4,)]
+
+    play(scene)
+
+
+def test_what_was_wanted_last_is_asked_first() -> None:
+    """Somebody looks at that page now; whoever loads an older one again is next."""
+
+    async def scene(world: World, session: Held) -> None:
+        session.is_free.clear()
+        for name in ("a", "b", "c", "d", "b"):
+            await world.ask(name, patience_s=_SHORT_S)
+        session.is_free.set()
+        await world.ask("b")
+        assert session.asked == ["a", "b"]
+        await world.panels.ask(*map(Question, "cd"), patience_s=_LONG_S)
+        assert sorted(session.asked) == ["a", "b", "c", "d"]
 
     play(scene)
 
