@@ -149,12 +149,12 @@ def _dates(stock: Stock, told: Told, today: date) -> Child:
         lines.append((pieces.day(day), parts, size(taken), _count(count, told), each))
     axis = [today - timedelta(days=n) for n in reversed(range(_CHART_DAYS))]
     sizes = [dates[day].bytes if day in dates else 0 for day in axis]
-    unit, bytes_each = ("MiB", 2**20) if max(sizes) > _MIB_FROM else ("KiB", 2**10)
+    unit, factor = ("MiB", 2**20) if max(sizes) > _MIB_FROM else ("KiB", 2**10)
     chart = charts.columns(
         "lake-sizes",
         f"Size of the files by date of receipt, {unit}, last {_CHART_DAYS} days",
         [str(day) for day in axis],
-        [Series(unit, [taken / bytes_each for taken in sizes])],
+        [Series(unit, [one / factor for one in sizes])],
     )
     return [
         chart,
