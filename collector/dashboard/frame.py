@@ -113,8 +113,14 @@ def form(visit: Visit, path: str, *children: Child) -> Html:
 
 def table(caption: str, names: Sequence[str], rows: Iterable[Sequence[Child]]) -> Html:
     """A table. Wide ones scroll by themselves, also by keyboard; numbers are best put first."""
-    head = [tag("th", name, attributes={"scope": "col"}) for name in names]
-    lines = [tag("tr", [_cell(value) for value in row]) for row in rows]
+    known = list(rows)
+    # A heading stands above its numbers, which end at the right.
+    numbers = [bool(known) and isinstance(value, int) for value in (known[0] if known else names)]
+    head = [
+        tag("th", name, attributes={"scope": "col", **({"class": "number"} if is_number else {})})
+        for name, is_number in zip(names, numbers, strict=True)
+    ]
+    lines = [tag("tr", [_cell(value) for value in row]) for row in known]
     found = tag(
         "table",
         tag("caption", caption),
