@@ -6,6 +6,7 @@ days before. Values of members are counted in the newest `_SAMPLE` events of a n
 # ruff: noqa: S608  every piece of this SQL is our own text; what people type is bound
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from itertools import groupby
 from typing import Any, Final
 
@@ -25,6 +26,7 @@ from storage import views
 PATH: Final = "/dashboard/events"
 _NAME: Final = "coalesce(event_name, event_type)"
 _NAMES_MAX: Final = 200
+_TRENDS_MAX: Final = 30
 _NEWEST: Final = 50
 _SAMPLE: Final = 2_000
 _PREVIEW_CHARS: Final = 120
@@ -39,13 +41,19 @@ WHERE is_duplicate = 0 AND is_fraud = 0 AND (
 {views.IS_CUSTOM})"""
 
 _BY_NAME: Final = f"""\
+WITH daily AS (
+    SELECT name, date, sum(events) AS events
+    FROM ({_COUNTED})
+    WHERE date BETWEEN $earliest::DATE AND $until::DATE AND ($site = '' OR site_id = $site)
+        AND contains(lower(name), lower($part))
+    GROUP BY name, date
+)
 SELECT
     name,
     sum(events) FILTER (WHERE date >= $since::DATE)::BIGINT AS events,
-    coalesce(sum(events) FILTER (WHERE date < $since::DATE), 0)::BIGINT AS earlier
-FROM ({_COUNTED})
-WHERE date BETWEEN $earliest::DATE AND $until::DATE AND ($site = '' OR site_id = $site)
-    AND contains(lower(name), lower($part))
+    coalesce(sum(events) FILTER (WHERE date < $since::DATE), 0)::BIGINT AS earlier,
+    list({{'day': date, 'events': events::BIGINT}}) FILTER (WHERE date >= $since::DATE) AS days
+FROM daily
 GROUP BY name
 HAVING sum(events) FILTER (WHERE date >= $since::DATE) > 0
 ORDER BY events DESC, name
@@ -155,8 +163,9 @@ def _names(rows: Records, scope: Scope, part: str) -> Child:
             pieces.bar(row["events"], most),
             row["earlier"],
             pieces.change(row["events"], row["earlier"]),
+            _trend(row["days"], scope) if place < _TRENDS_MAX else None,
         )
-        for row in rows
+        for place, row in enumerate(rows)
     ]
     at_most = f"At most {_NAMES_MAX} names. " if len(rows) == _NAMES_MAX else ""
     return [
@@ -164,8 +173,15 @@ def _names(rows: Records, scope: Scope, part: str) -> Child:
             f"{at_most}Events that are neither repeats nor fraud. Before: the "
             f"{scope.days} days up to {scope.before.until}."
         ),
-        table("Custom events by name", ("name", "events", "before", "change"), lines),
+        table("Custom events by name", ("name", "events", "before", "change", "trend"), lines),
     ]
+
+
+def _trend(days: Sequence[Mapping[str, Any]], scope: Scope) -> Child:
+    """The days of the range as a line; those without events are noughts."""
+    events = {one["day"]: one["events"] for one in days}
+    axis = (scope.since + timedelta(days=number) for number in range(scope.days))
+    return pieces.trend([events.get(day, 0) for day in axis])
 
 
 def _days(rows: Records) -> Child:

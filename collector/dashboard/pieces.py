@@ -4,7 +4,7 @@ Must not know a page, nor ask anything. What is NULL in the files is shown as no
 as a nought.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any, Final
 
@@ -126,6 +126,23 @@ def bar(value: float, most: float, text: str = "") -> Html:
     return tag("span", text or number(value), charts.bar(value, most), attributes={"class": "bar"})
 
 
+def trend(values: Sequence[int]) -> Html:
+    """A cell with a line over time; decoration, for the numbers are told where it leads."""
+    most, last = max(values, default=0) or 1, max(1, len(values) - 1)
+    # A single value is a level line.
+    places = [*enumerate(values)] if len(values) > 1 else [(0, *values), (1, *values)]
+    points = " ".join(f"{100 * at / last:.1f},{19 - 18 * value / most:.1f}" for at, value in places)
+    line = tag("polyline", attributes={"class": "line", "points": points})
+    attributes: dict[str, str | Link | bool] = {
+        "class": "bar-drawn",
+        "viewBox": "0 0 100 20",
+        "preserveAspectRatio": "none",
+        "aria-hidden": "true",
+        "focusable": "false",
+    }
+    return tag("svg", line, attributes=attributes)
+
+
 # --- times
 
 
@@ -179,12 +196,12 @@ def page_of(address: str | None) -> str:
     return (address or "").partition("#")[0].partition("?")[0]
 
 
-def link(text: str, path: str, query: Mapping[str, str]) -> Html:
+def link(text: Child, path: str, query: Mapping[str, str]) -> Html:
     """A link to a page of ours."""
     return tag("a", text, attributes={"href": Link(path, **query)})
 
 
-def timeline_link(kind: str, key: str | None, site: str, scope: Scope, text: str = "") -> Child:
+def timeline_link(kind: str, key: str | None, site: str, scope: Scope, text: Child = None) -> Child:
     """A link to the timeline of a visitor, user, session or scan; nothing for NULL."""
     if not key:
         return None

@@ -484,6 +484,13 @@ def test_names_of_one_stream_stand_apart(data: DataDirectory) -> None:
 # --- figures
 
 
+def test_a_trend_has_a_place_for_every_day() -> None:
+    """Highest where there is most, lowest where there is nothing; one day is a level line."""
+    assert 'points="0.0,19.0 50.0,1.0 100.0,10.0"' in str(pieces.trend([0, 4, 2]))
+    assert 'points="0.0,1.0 100.0,1.0"' in str(pieces.trend([3]))
+    assert 'points="0.0,19.0 100.0,19.0"' in str(pieces.trend([0, 0]))
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [

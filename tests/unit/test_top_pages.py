@@ -69,8 +69,9 @@ def data(tmp_path: Path) -> DataDirectory:
 
 def shown(data: DataDirectory, name: str, **query: str) -> Shown:
     """A page over these rows."""
-    known = panelpages.known(data.path, app.example(data.path.parent), TODAY)
-    return panelpages.load(tops.Tops(known, SUBJECTS[name]).routes, query)
+    config = app.example(data.path.parent)
+    subject = SUBJECTS[name]
+    return panelpages.load(lambda known: tops.Tops(known, subject), data.path, config, TODAY, query)
 
 
 def counted(data: DataDirectory, expression: str, days: int, site: str = "") -> dict[Any, Any]:
