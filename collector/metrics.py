@@ -46,6 +46,7 @@ class Metrics:
     def __init__(self) -> None:
         self._events: defaultdict[EventLabels, int] = defaultdict(int)
         self._requests: defaultdict[tuple[str, int], int] = defaultdict(int)
+        self.unaccounted = 0
         self.commit_seconds = Histogram(SECONDS)
         self.commit_events = Histogram(ROWS)
         self.ack_seconds = Histogram(SECONDS)
@@ -87,6 +88,8 @@ class Metrics:
             out.append(
                 f'collector_requests_total{{endpoint="{endpoint}",status="{status}"}} {count}'
             )
+        name = "collector_unaccounted_events_total"
+        out += [*_head(name, "counter", "lost by a fault of ours"), f"{name} {self.unaccounted}"]
         for name, histogram, meaning in (
             ("collector_commit_seconds", self.commit_seconds, "write and sync of one group"),
             ("collector_commit_events", self.commit_events, "rows in one group"),
