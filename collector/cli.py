@@ -11,6 +11,7 @@ import click
 from collector import cli_lake, config_file, keys, render
 from collector import demo as demonstration
 from collector.cli_audit import audit, show_receipt
+from collector.cli_backup import backup
 from collector.cli_export import export
 from collector.cli_keys import keys_group
 from collector.cli_prove import prove
@@ -253,7 +254,7 @@ def _own_url(config: Config) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{config.server.port}"
 
 
-for command in (audit, keys_group, prove, quarantine, show_receipt):
+for command in (audit, backup, keys_group, prove, quarantine, show_receipt):
     main.add_command(command)
 for command in (export, cli_lake.compact, cli_lake.retention, cli_lake.erase):
     main.add_command(command)

@@ -56,6 +56,7 @@ class Metrics:
         self._requests: defaultdict[tuple[str, int], int] = defaultdict(int)
         # Of the configuration; a result that never came shows as 0, so that its rate is known.
         self.reloads: dict[str, int] = dict.fromkeys(RELOADS, 0)
+        self.unaccounted = 0
         self.commit_seconds = Histogram(SECONDS)
         self.commit_events = Histogram(ROWS)
         self.ack_seconds = Histogram(SECONDS)
@@ -104,6 +105,8 @@ class Metrics:
         out += _head("collector_config_reloads_total", "counter", "configuration read again")
         for result, count in self.reloads.items():
             out.append(f'collector_config_reloads_total{{result="{result}"}} {count}')
+        name = "collector_unaccounted_events_total"
+        out += [*_head(name, "counter", "lost by a fault of ours"), f"{name} {self.unaccounted}"]
         for name, histogram, meaning in (
             ("collector_commit_seconds", self.commit_seconds, "write and sync of one group"),
             ("collector_commit_events", self.commit_events, "rows in one group"),

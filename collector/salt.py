@@ -13,7 +13,7 @@ from typing import Final
 from storage import Store, day_of
 
 _log: Final = logging.getLogger("collector")
-_PREFIX: Final = "salt-"
+PREFIX: Final = "salt-"
 _SALT_BYTES: Final = 32
 _DAY_US: Final = 24 * 3600 * 1_000_000
 _NO_DAY: Final = -1
@@ -63,7 +63,7 @@ class DailySalt:
 
     def _clear(self, day: int, name: str) -> None:
         try:
-            self._store.keep_state(_PREFIX, name)
+            self._store.keep_state(PREFIX, name)
         except OSError as error:
             if not self._is_troubled:  # told once, tried again every second
                 _log.warning("the salt of a past day could not be removed: %s", error.strerror)
@@ -73,4 +73,4 @@ class DailySalt:
 
 
 def _name(now_us: int) -> str:
-    return f"{_PREFIX}{day_of(now_us).isoformat()}"
+    return f"{PREFIX}{day_of(now_us).isoformat()}"

@@ -71,7 +71,7 @@ class Tally:
             if not rest:
                 continue
             if self.is_answered:
-                self._counts.book.unaccounted((site, self._protocol, self._time_us), rest)
+                self._counts.unaccounted(site, self._protocol, self._time_us, rest)
             elif rest > 0:
                 self._counts.refused(INTERNAL_ERROR, site, self._protocol, self._time_us, rest)
 
@@ -103,6 +103,11 @@ class Counts:
         """An event was received and is a duplicate that is not stored."""
         self.book.repeated((site, protocol, time_us), 1)
         self._metrics.count_event((site, protocol, "duplicate", ""), 1)
+
+    def unaccounted(self, site: str, protocol: str, time_us: int, count: int) -> None:
+        """Events were received of which nobody said what became of them, or said it twice."""
+        self.book.unaccounted((site, protocol, time_us), count)
+        self._metrics.unaccounted += abs(count)
 
     def stored(self, segment: int, place: tuple[str, str, int], new: int, repeats: int) -> None:
         """Events were received and are rows of `segment`."""

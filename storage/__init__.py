@@ -3,6 +3,7 @@
 from storage import (
     aside,
     asidereader,
+    backup,
     byhand,
     census,
     erasure,
@@ -83,6 +84,7 @@ __all__ = [
     "Who",
     "aside",
     "asidereader",
+    "backup",
     "byhand",
     "census",
     "day_of",

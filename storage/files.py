@@ -219,6 +219,10 @@ class Files(System, Scratch):
             if written >= 0:
                 self.close(written)
 
+    def keep_time(self, source: Path, target: Path) -> None:
+        """Give a copy the time of its source, by which the next copy knows it again."""
+        self.utime(target, source.stat().st_mtime_ns)
+
     def hand_over(self, temporary: Path, final: Path) -> None:
         """Give what somebody asked for its name: a finished file, or a folder of such.
 

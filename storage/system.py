@@ -86,6 +86,10 @@ class System:
         """Give a file a second name."""
         os.link(path, other)
 
+    def utime(self, path: Path, time_ns: int) -> None:
+        """Set when a file was read and changed last, in nanoseconds since the epoch."""
+        os.utime(path, ns=(time_ns, time_ns))
+
     def unlink(self, path: Path) -> None:
         """Take a name from a file; FileNotFoundError when there is none."""
         path.unlink()

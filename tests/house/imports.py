@@ -111,6 +111,7 @@ ONLY_IN: Final[Mapping[str, tuple[frozenset[str], str]]] = {
                 "storage/upkeep.py",
                 "collector/cli.py",
                 "collector/cli_audit.py",
+                "collector/cli_backup.py",  # to wait between two looks
                 "collector/cli_lake.py",  # to be told of Ctrl-C
                 "collector/cli_keys.py",  # to wait for an answer
                 "collector/prove/ledger.py",  # a lock only
