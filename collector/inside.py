@@ -22,6 +22,7 @@ from collector.admin_state import StateReader
 from collector.admin_throttle import FailedLogins
 from collector.config import Config
 from collector.dashboard import site as dashboard
+from collector.dashboard.install import Deliver
 from collector.dashboard.known import Known
 from collector.http import BodyReader
 from collector.metrics import Metrics
@@ -54,6 +55,7 @@ class Inside:
         trouble: Callable[[], str],
         bodies: BodyReader,
         addresses: AddressReader,
+        deliver: Deliver,
         clocks: Clocks,
     ) -> None:
         server, limits = config.server, config.limits
@@ -72,10 +74,7 @@ class Inside:
             metrics, gauges, now=lambda: time_text(clocks.now_us()), trouble=trouble
         )
         lookups = Lookups(
-            config.storage.directory,
-            files,
-            in_thread=clocks.in_thread,
-            wait=clocks.wait,
+            config.storage.directory, files, in_thread=clocks.in_thread, wait=clocks.wait
         )
         api = Api(state, lookups, today=today)
         # One question at a time, on a thread that gives way.
@@ -87,7 +86,10 @@ class Inside:
             now_us=clocks.now_us,
         )
         known = Known(api, self._panels, config=lambda: config, now_us=clocks.now_us, today=today)
-        routes = [*api.routes, *dashboard.routes(known, gate)]
+        routes = [
+            *api.routes,
+            *dashboard.routes(known, gate, refused=metrics.origins, deliver=deliver),
+        ]
         self.admin = Admin(routes, gate=gate, bodies=bodies)
         subject = openapi.Subject(
             endpoints=ENDPOINTS,

@@ -49,16 +49,7 @@ from collector.takeover import take_over
 from collector.tally import Counts
 from collector.turns import Turns
 from collector.usage import UsageKeeper
-from storage import (
-    Files,
-    Locked,
-    SmallFiles,
-    StorageError,
-    Store,
-    aside,
-    census,
-    layout,
-)
+from storage import Files, Locked, SmallFiles, StorageError, Store, aside, census, layout
 
 _log: Final = logging.getLogger("collector")
 
@@ -178,6 +169,8 @@ class Service:
             trouble=self._trouble,
             bodies=self._bodies,
             addresses=addresses,
+            # The edge is still to be made.
+            deliver=lambda head, body: self._edge.answer(head, body),  # noqa: PLW0108
             clocks=Clocks(_now_us, _monotonic_us, asyncio.to_thread, time.sleep),
         )
         return Edge(

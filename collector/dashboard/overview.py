@@ -1,21 +1,17 @@
-"""The first page: is it well, what came in, what became of one event, the newest events."""
+"""The first page: is it well, what came in, the newest events."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-import msgspec
-
 from collector.adapters.contract import Response
-from collector.admin import OVERVIEW, Member, Route, Visit, html
+from collector.admin import OVERVIEW, Route, Visit, html
 from collector.admin_api import Api, Trouble
-from collector.admin_lookups import ID_CHARS_MAX
 from collector.admin_state import State
 from collector.dashboard.frame import notice, number, pairs, size, table, whole_page
 from collector.dashboard.html import Child, Html, Link, tag
-from collector.receipt import Told, ToldKept, ToldRow
+from collector.dashboard.receipt import RECEIPT, texts
 
 _ROWS: Final = 20
-_FIELD: Final = "id"
 _NUMBERS: Final[Mapping[str, str]] = {
     "queue_bytes": "waiting to be written",
     "unflushed_rows": "rows in the log, not yet in files",
@@ -24,13 +20,6 @@ _NUMBERS: Final[Mapping[str, str]] = {
     "quarantine_bytes": "in quarantine",
     "disk_free_bytes": "free on the disk",
 }
-_MEANINGS: Final = {
-    "accepted": "Accepted: it is a row.",
-    "duplicate": "Duplicate: only marked repeats of it are there.",
-    "refused": "Refused, and kept in quarantine.",
-    "unknown": "Unknown: never seen, refused and not kept, erased, or expired.",
-}
-_encoder: Final = msgspec.json.Encoder()
 
 
 class Overview:
@@ -48,7 +37,6 @@ class Overview:
                 name="dashboard_overview",
                 kind="page",
                 summary="The overview",
-                query={_FIELD: Member("look this event up, by any of its ids", {"type": "string"})},
                 answer=self._show,
                 answers={200: None},
             ),
@@ -56,15 +44,11 @@ class Overview:
 
     async def _show(self, visit: Visit) -> Response:
         state = self._api.state()
-        wanted = visit.query.get(_FIELD, "").strip()[:ID_CHARS_MAX]
-        # One after the other: each is a question to the disk.
-        found = await self._api.receipt(wanted) if wanted else None
         newest = await self._api.newest(_ROWS)
         text = whole_page(
             "Overview",
             visit,
             _state(state),
-            _look_up(wanted, found),
             _newest(newest),
             path=OVERVIEW,
         )
@@ -102,47 +86,6 @@ def _state(state: State) -> Html:
     )
 
 
-# --- one event
-
-
-def _look_up(wanted: str, found: Told | Trouble | None) -> Html:
-    label = tag("label", "Event id, idempotency key or dedup key", attributes={"for": "look-up"})
-    field = tag(
-        "input",
-        attributes={
-            "id": "look-up",
-            "name": _FIELD,
-            "type": "text",
-            "value": wanted,
-            "maxlength": str(ID_CHARS_MAX),
-            "spellcheck": "false",
-            "autocomplete": "off",
-            "required": True,
-        },
-    )
-    button = tag("button", "Look up", attributes={"type": "submit"})
-    asking = tag("form", label, field, button, attributes={"action": Link(OVERVIEW)})
-    return _section("One event", asking, _receipt(found))
-
-
-def _receipt(found: Told | Trouble | None) -> Child:
-    if found is None:
-        return None
-    if isinstance(found, Trouble):
-        return notice(found.why, is_bad=True)
-    rows = [pairs(_texts(_members(row))) for row in found.rows]
-    kept = [pairs(_texts(_members(one))) for one in found.quarantine]
-    return [notice(_MEANINGS[found.verdict], is_bad=found.verdict == "unknown"), rows, kept]
-
-
-def _members(told: ToldRow | ToldKept) -> dict[str, Any]:
-    return {
-        field.name: getattr(told, field.name)
-        for field in msgspec.structs.fields(told)
-        if getattr(told, field.name) is not None
-    }
-
-
 # --- the newest events
 
 
@@ -166,23 +109,8 @@ def _event(row: Mapping[str, Any]) -> Html:
         tag("span", " repeat", attributes={"class": "mark"}) if row.get("is_duplicate") else None,
         tag("span", " marked", attributes={"class": "mark"}) if row.get("is_fraud") else None,
     )
-    link = tag("a", "its receipt", attributes={"href": Link(OVERVIEW, id=str(row["event_id"]))})
-    return tag("li", tag("details", summary, pairs(_texts(row)), tag("p", link)))
-
-
-def _texts(row: Mapping[str, Any]) -> dict[str, Child]:
-    """Each value as text; JSON as it was kept."""
-    return {name: _text(value) for name, value in row.items()}
-
-
-def _text(value: Any) -> Child:
-    if isinstance(value, msgspec.Raw):
-        return tag("pre", bytes(value).decode("utf-8", "replace"))
-    if isinstance(value, str):
-        return value
-    if isinstance(value, Iterable):
-        return ", ".join(map(str, value))
-    return _encoder.encode(value).decode()
+    link = tag("a", "its receipt", attributes={"href": Link(RECEIPT, id=str(row["event_id"]))})
+    return tag("li", tag("details", summary, pairs(texts(row)), tag("p", link)))
 
 
 def _section(title: str, *children: Child) -> Html:

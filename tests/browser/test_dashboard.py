@@ -231,7 +231,7 @@ def test_what_was_sent_is_shown_as_text(tmp_path: Path, chromium: Browser) -> No
         assert stored > 150, "most members take any text"
         assert shown > stored // 3
         for text in NASTY:
-            page = watched.open(f"/dashboard?id={quote(text)}")
+            page = watched.open(f"/dashboard/receipt?id={quote(text)}")
             # As an idempotency key the short one was stored; as an event id both were refused, and
             # are shown as they are kept.
             assert re.search("Accepted|Refused", page.inner_text("main"))
@@ -268,7 +268,7 @@ def test_the_page_fits(tmp_path: Path, chromium: Browser) -> None:
             for scheme in ("light", "dark"):
                 viewport = {"width": width, "height": 900}
                 watched = Watched(chromium, collector.url, viewport=viewport, color_scheme=scheme)
-                for path in ("/dashboard", "/dashboard/login", "/dashboard?id=unknown"):
+                for path in ("/dashboard", "/dashboard/login", "/dashboard/receipt?id=unknown"):
                     page = watched.open(path)
                     _assert_usable(page)
                     name = f"{path.strip('/').replace('/', '-').partition('?')[0]}-{width}-{scheme}"
