@@ -90,6 +90,13 @@ class Access:
         """Judge a request that `address_refusal` let pass by its head, before its body is read."""
         return self._heads[endpoint.credentials](endpoint, request, address)
 
+    def budget(self, key: Key, wall_us: int) -> Budget:
+        """What a key may still send by the limits of its tier; nothing is taken nor counted.
+
+        `wall_us`: Unix time.
+        """
+        return self._limiter.budget(key.name, key.tier, self._monotonic_us(), wall_us)
+
     def batch_site(self, caller: Caller, name: str) -> Site | Refusal:
         """The site that a body names once for all its events, if the caller's key reaches it."""
         assert caller.key is not None, "only keyed endpoints name a site per batch"

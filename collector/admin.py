@@ -15,12 +15,16 @@ from collector.adapters.contract import Header, Response
 from collector.admin_gate import Asker, By, Denial, Gate, Grant, is_foreign, is_own_form
 from collector.http import Body, BodyReader, body_length
 from collector.refusal import Refusal
+from collector.streams import FIELDS as STREAM_FIELDS
+from collector.streams import Stream, Streaming, Streams
 
 PREFIXES: Final = ("/admin", "/dashboard")
 LOGIN: Final = "/dashboard/login"
 OVERVIEW: Final = "/dashboard"
 LOGOUT: Final = "/dashboard/logout"
 CSRF: Final = "csrf"
+# Kinds of routes that tell in JSON why they refuse, and lead nobody to another page.
+FOR_PROGRAMS: Final = frozenset({"api", "stream"})
 # A form of ours holds a token and little else.
 _FORM_BYTES_MAX: Final = 4_096
 _FIELDS_MAX: Final = 16
@@ -91,14 +95,14 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """One row of the table.
 
     `kind`: "api" answers JSON, "page" HTML for people, "form" takes what a page sends, "asset" is
-    part of a page. `is_open`: needs nobody to be let in, because people log in there. `query`: the
-    members that are read, with their meaning. `answers`: the type of the JSON by status of an
-    answer, None where it is none.
+    part of a page, "stream" goes on until whoever listens goes away (`streams`). `is_open`: needs
+    nobody to be let in, because people log in there. `query`: the members that are read, with their
+    meaning. `answers`: the type of the JSON by status of an answer, None where it is none.
     """
 
     path: str
     name: str
-    kind: Literal["api", "page", "form", "asset"]
+    kind: Literal["api", "page", "form", "asset", "stream"]
     summary: str
     answer: Answer
     answers: Mapping[int, Any]
@@ -116,10 +120,11 @@ def statuses(route: Route) -> Mapping[int, Any]:
 
     Of refusals as the table and `Admin` make them.
     """
-    failure = Failure if route.kind == "api" else None
+    is_told = route.kind in FOR_PROGRAMS
+    failure = Failure if is_told else None
     found = {**route.answers, 403: failure, 405: Failure, 500: failure}
     if not route.is_open:
-        found |= {401: failure, 429: failure} if route.kind == "api" else {303: None, 429: None}
+        found |= {401: failure, 429: failure} if is_told else {303: None, 429: None}
     if route.kind == "form":
         found |= dict.fromkeys((400, 408, 413, 415, 429))
     return dict(sorted(found.items()))
@@ -128,8 +133,11 @@ def statuses(route: Route) -> Mapping[int, Any]:
 class Admin:
     """Answers what is below `PREFIXES`."""
 
-    def __init__(self, routes: Sequence[Route], *, gate: Gate, bodies: BodyReader) -> None:
+    def __init__(
+        self, routes: Sequence[Route], *, gate: Gate, bodies: BodyReader, streams: Streams
+    ) -> None:
         self.routes = tuple(routes)
+        self.streams = streams
         self._gate = gate
         self._bodies = bodies
         self._by_path: dict[str, list[Route]] = {}
@@ -166,7 +174,11 @@ class Admin:
             asker=asker,
             cookie=lambda session: self._gate.cookie(asker, session),
         )
-        return guarded(await route.answer(visit)), route.name
+        response = guarded(await route.answer(visit))
+        if method == "HEAD" and isinstance(response, Streaming) and response.stream is not None:
+            response.stream.close()
+            response = Response(response.status, response.headers)
+        return response, route.name
 
     def _find(self, method: str, path: str) -> tuple[Route | None, Response]:
         routes = self._by_path.get(path)
@@ -224,7 +236,7 @@ class Admin:
             response = failure(429, "too many wrong tokens; try again later")
             return _with(response, ("retry-after", str(denial.retry_after_s)))
         if denial.why == "unknown":
-            if route.kind != "api":
+            if route.kind not in FOR_PROGRAMS:
                 return redirect(LOGIN)
             response = failure(401, "show the admin token: Authorization: Bearer ...")
             return _with(response, ("www-authenticate", "Bearer"))
@@ -252,7 +264,7 @@ def _members(text: str) -> dict[str, str]:
 
 def guarded(response: Response) -> Response:
     """`response` with the fields that every answer has."""
-    return Response(response.status, [*response.headers, *GUARDS], response.body)
+    return msgspec.structs.replace(response, headers=[*response.headers, *GUARDS])
 
 
 def _with(response: Response, *fields: Header) -> Response:
@@ -277,6 +289,13 @@ def html(text: str, status: int = 200) -> Response:
 def plain(status: int, text: str) -> Response:
     """A line of text."""
     return Response(status, [_TEXT], text.encode())
+
+
+def stream(found: Stream | None) -> Response:
+    """An answer that goes on, or that there are too many of them already."""
+    if found is None:
+        return _with(failure(503, "too many pages listen already"), ("retry-after", "10"))
+    return Streaming(200, STREAM_FIELDS, stream=found)
 
 
 def redirect(path: str, *fields: Header) -> Response:

@@ -13,7 +13,7 @@ import msgspec
 from collector import audit as auditing
 from collector.adapters.contract import Response
 from collector.admin import Failure, Member, Route, Visit, failure, json
-from collector.admin_lookups import ID_CHARS_MAX, ROWS_MAX, Busy, Lookups
+from collector.admin_lookups import ID_CHARS_MAX, ROWS_MAX, Busy, Lookups, Stock
 from collector.admin_state import State, StateReader
 from collector.audit import Line
 from collector.receipt import Told, time_text, told
@@ -152,6 +152,10 @@ class Api:
         """What became of the event that `text` is an id of."""
         found = await asked(self._lookups.receipt(text))
         return found if isinstance(found, Trouble) else told(found)
+
+    async def stock(self) -> Stock | Trouble:
+        """What is on the disk, and which orders are under way."""
+        return await asked(self._lookups.stock())
 
     async def audit(self, since: date) -> Audit | Trouble:
         """An audit from a date on, whole days first."""

@@ -10,10 +10,13 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
-from collector import auditor, receipt
+import msgspec
+
+from collector import auditor, orders, receipt
 from collector.audit import Line
+from collector.orders import UnderWay
 from collector.receipt import Receipt
-from storage import Deadline, Files, latest
+from storage import Deadline, Files, latest, layout, stock
 
 T = TypeVar("T")
 
@@ -22,6 +25,13 @@ ROWS_MAX: Final = 100
 ID_CHARS_MAX: Final = 256
 _AT_ONCE: Final = 2
 _SECONDS: Final = 5.0
+
+
+class Stock(msgspec.Struct, frozen=True):
+    """Files of the data directory, and orders that are not done."""
+
+    files: stock.Stock
+    orders: Sequence[UnderWay]
 
 
 class Busy(Exception):
@@ -93,6 +103,15 @@ class Lookups:
                 deadline=deadline,
             )
         )
+
+    async def stock(self) -> Stock:
+        """What is on the disk, and which orders are under way."""
+
+        def look(deadline: Deadline) -> Stock:
+            found = stock.measure(self._directory, deadline)
+            return Stock(found, orders.under_way(self._directory / layout.ORDERS))
+
+        return await self._ask(look)
 
     async def _ask(self, question: Callable[[Deadline], T]) -> T:
         try:

@@ -9,6 +9,7 @@ from typing import Any
 
 from collector.edge import Edge, Lifecycle
 from collector.http import Disconnected
+from collector.streams import Stream, at_signals
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -107,6 +108,7 @@ class AsgiApp:
             self._on_start_failed(error)
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return
+        at_signals(asyncio.get_running_loop(), self._edge.told_to_stop)
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await self._lifecycle.stop()
@@ -117,7 +119,28 @@ async def serve(edge: Edge, scope: dict[str, Any], receive: Receive, send: Send)
     """Have `edge` answer one HTTP request."""
     status, fields, body = await edge.answer(AsgiScope(scope), AsgiBody(receive))
     headers = [(name.encode("latin-1"), value.encode()) for name, value in fields]
+    if not isinstance(body, bytes):
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await _stream(body, receive, send)
+        return
     if body or status not in {202, 204}:
         headers.append((b"content-length", b"%d" % len(body)))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+async def _stream(stream: Stream, receive: Receive, send: Send) -> None:
+    gone = asyncio.ensure_future(_gone(receive))
+    try:
+        async for piece in stream.pieces(gone):
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+    finally:
+        stream.close()
+        gone.cancel()
+
+
+async def _gone(receive: Receive) -> None:
+    """Returns when the client is gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass

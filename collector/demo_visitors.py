@@ -1,8 +1,8 @@
 """Made-up visitors of a made-up shop: what they do, as the bodies of the three protocols.
 
-Each visitor arrives by scanning a QR code and walks on until it has bought something or lost
-interest. Owns what is sent, never how: no connection, no clock; randomness is handed in. Must not
-know what the collector answers.
+Each visitor arrives by scanning a QR code, by a campaign or from a search, and walks on until it
+has bought something or lost interest. Owns what is sent, never how: no connection, no clock;
+randomness is handed in. Must not know what the collector answers.
 """
 
 import hashlib
@@ -14,8 +14,8 @@ from typing import Final
 from collector.demo_shop import PRODUCTS, Body, Channel, Shop, Step, iso, unsigned_token
 
 _ACTIVE: Final = 6
-# Of 100 visitors, so many come as far as the cart, sign up, pay.
-_CART, _SIGN_UP, _PAYMENT = 55, 35, 20
+# Of 100 visitors, so many come as far as the cart, sign up, pay, want their money back.
+_CART, _SIGN_UP, _PAYMENT, _REFUND = 55, 35, 20, 3
 # A back end that got no answer in time sends the event again.
 _REPEAT_PERCENT: Final = 10
 
@@ -38,6 +38,10 @@ _SCREENS: Final = ((390, 844), (412, 915), (1920, 1080), (1440, 900))
 _LANGUAGES: Final = ("en-US", "en-GB", "de-DE", "fr-FR", "pt-BR", "hi-IN")
 _NAMES: Final = ("Ada", "Grace", "Alan", "Edsger", "Barbara", "Donald", "Radia", "Leslie")
 _PLACES: Final = ("poster-station", "table-tent-14", "flyer-autumn", "receipt", "window-sticker")
+# How they come: most by a scan, because that is what a back end's conversions are told of.
+_WAYS: Final = ("scan", "scan", "scan", "campaign", "search")
+_PROVIDERS: Final = ("stripe", "stripe", "lemonsqueezy", "polar")
+_PLANS: Final = ("monthly-box", "monthly-box", "yearly-box")
 
 
 class Crowd:
@@ -76,9 +80,17 @@ class Visitor:
         self._quantity = rng.randrange(1, 4)
         self._user = f"customer-{rng.randrange(10_000, 100_000)}"
         self._order = f"order-{rng.randrange(100_000, 1_000_000)}"
+        self._currency = "USD" if self._language == "en-US" else "EUR"
+        self._provider = rng.choice(_PROVIDERS)
+        self._plan = rng.choice(_PLANS)
         self._token = ""
-        self._previous = ""
-        self._page = f"/welcome?scnv={self._scan}&utm_source=qr&utm_medium={self._place}"
+        self._way = rng.choice(_WAYS)
+        self._previous = "https://www.google.com/" if self._way == "search" else ""
+        self._page = {
+            "scan": f"/welcome?scnv={self._scan}&utm_source=qr&utm_medium={self._place}",
+            "campaign": "/welcome?utm_source=newsletter&utm_campaign=autumn-roast",
+            "search": "/welcome",
+        }[self._way]
         self._script = self._write_script()
 
     @property
@@ -107,17 +119,19 @@ class Visitor:
         if draw < _CART:
             script += [self._clicks, self._fills_cart, self._reports_cart]
         if draw < _SIGN_UP:
-            script += [
-                self._submits_form,
-                self._signs_in,
-                self._signed_up,
-                self._reports_person,
-                self._reaches_goal,
-            ]
+            script += [self._submits_form, self._signs_in]
+            if self._way == "scan":
+                script.append(self._signed_up)
+            script += [self._reports_person, self._reaches_goal]
             if self._shop.goal:
                 script.append(self._reports_goal)
         if draw < _PAYMENT:
-            script += [self._orders, self._paid, self._reports_payment]
+            script.append(self._orders)
+            if self._way == "scan":
+                script.append(self._paid)
+            script.append(self._reports_payment)
+            if draw < _REFUND:
+                script.append(self._reports_refund)
         else:
             script.append(self._leaves)
         return script
@@ -154,7 +168,6 @@ class Visitor:
             "event_id": self._uuid(),
             "site_id": self._shop.site,
             "event_type": kind,
-            "scan_session_id": self._scan,
             "web_session_id": self._session,
             "visitor_id": self.id,
             "page_url": self._url,
@@ -168,6 +181,8 @@ class Visitor:
             "metadata": metadata,
             "consent": "granted",
         }
+        if self._way == "scan":
+            body["scan_session_id"] = self._scan
         if self._previous:
             body["referrer"] = self._previous
         return self._step("scanova", body)
@@ -184,7 +199,7 @@ class Visitor:
                     "email_hash": hashlib.sha256(email.encode()).hexdigest(),
                     "external_id": self._user,
                 },
-                "properties": {"plan": "monthly-box", "source": self._place},
+                "properties": {"plan": self._plan, "source": self._place},
             },
         )
 
@@ -193,7 +208,7 @@ class Visitor:
             now_ms,
             "purchase",
             {
-                "conversion_value": {"amount": self._total, "currency": "EUR"},
+                "conversion_value": {"amount": self._total, "currency": self._currency},
                 "user_identifiers": {"external_id": self._user},
                 "properties": {"order_id": self._order, "products": [self._product[0]]},
             },
@@ -224,7 +239,7 @@ class Visitor:
 
     def _fills_cart(self, now_ms: int) -> Step:
         cart = {
-            "currency": "EUR",
+            "currency": self._currency,
             "items": [self._item()],
             "total": self._total,
             "lastUpdateTime": now_ms,
@@ -237,13 +252,14 @@ class Visitor:
 
     def _reaches_goal(self, now_ms: int) -> Step:
         return self._beacon(
-            now_ms, {"type": "goalCompleted", "goalId": "sign-up", "value": 5, "currency": "EUR"}
+            now_ms,
+            {"type": "goalCompleted", "goalId": "sign-up", "value": 5, "currency": self._currency},
         )
 
     def _orders(self, now_ms: int) -> Step:
         order = {
             "orderId": self._order,
-            "currency": "EUR",
+            "currency": self._currency,
             "items": [self._item()],
             "total": self._total,
             "paymentMethod": "credit-card",
@@ -278,7 +294,7 @@ class Visitor:
             "productId": number,
             "name": name,
             "displayPrice": price,
-            "currency": "EUR",
+            "currency": self._currency,
             "url": url,
         }
 
@@ -304,7 +320,7 @@ class Visitor:
             "email": f"{self._user}@example.com",
             "name": self._rng.choice(_NAMES),
             "customer_id": self._user,
-            "plan": "monthly-box",
+            "plan": self._plan,
         }
         return self._zenovay(now_ms, "identify", props)
 
@@ -312,15 +328,21 @@ class Visitor:
         return self._zenovay(now_ms, "goal", {"name": self._shop.goal, "value": 5})
 
     def _reports_payment(self, now_ms: int) -> Step:
-        props: Body = {
+        return self._zenovay(now_ms, "purchase", self._payment("evt"))
+
+    def _reports_refund(self, now_ms: int) -> Step:
+        refund = {**self._payment("refund"), "status": "refunded"}
+        return self._zenovay(now_ms, "purchase", refund)
+
+    def _payment(self, prefix: str) -> Body:
+        return {
             "amount": self._total,
-            "currency": "EUR",
-            "payment_provider": "stripe",
-            "provider_event_id": f"evt_{self._order}",
+            "currency": self._currency,
+            "payment_provider": self._provider,
+            "provider_event_id": f"{prefix}_{self._order}",
             "customer_email": f"{self._user}@example.com",
-            "plan_name": "monthly-box",
+            "plan_name": self._plan,
         }
-        return self._zenovay(now_ms, "purchase", props)
 
     def _zenovay(self, now_ms: int, kind: str, props: Body) -> Step:
         body: Body = {

@@ -41,6 +41,7 @@ from collector.refusal import (
     SHUTTING_DOWN,
     Refusal,
 )
+from collector.streams import Stream, Streaming
 
 _log: Final = logging.getLogger("collector")
 _STOPPING: Final = Refusal(SHUTTING_DOWN, "the collector is stopping", retry_after_s=5)
@@ -69,7 +70,8 @@ class Scope(Asker, Protocol):
         """As it was sent, without the question mark."""
 
 
-Answer = tuple[int, list[Header], bytes]
+# A body is whole, or one that goes on (`streams`).
+Answer = tuple[int, list[Header], bytes | Stream]
 # One of the collector's own pages.
 Page = Callable[[Scope], Response]
 
@@ -148,9 +150,14 @@ class Edge:
             if self.is_stopping and self._in_flight == 0:
                 self._drained.set()
 
+    def told_to_stop(self) -> None:
+        """End what would go on for ever: the server waits for it before it has anything stopped."""
+        self._admin.streams.end()
+
     async def drain(self, timeout_s: float) -> None:
         """Refuse newcomers, wait at most `timeout_s` for the requests in flight."""
         self.is_stopping = True
+        self.told_to_stop()
         self._pace.end()
         if self._in_flight:
             with contextlib.suppress(TimeoutError):
@@ -266,7 +273,8 @@ class Edge:
             _log.error("an admin page failed", exc_info=error, extra=WITHOUT_MESSAGE)
             response = _ADMIN_FAILED
         self._metrics.count_request(name, response.status)
-        return response.status, list(response.headers), response.body
+        goes_on = response.stream if isinstance(response, Streaming) else None
+        return response.status, list(response.headers), goes_on or response.body
 
     def _decide_other(
         self, endpoint: PlainEndpoint | None, scope: Scope, headers: Headers

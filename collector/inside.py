@@ -7,10 +7,12 @@ import asyncio
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
+from typing import Final
 
 import msgspec
 
 from collector import openapi
+from collector.access import Access
 from collector.adapters import ENDPOINTS
 from collector.addresses import AddressReader
 from collector.admin import Admin
@@ -20,17 +22,24 @@ from collector.admin_lookups import InThread, Lookups
 from collector.admin_sessions import Sessions
 from collector.admin_state import StateReader
 from collector.admin_throttle import FailedLogins
+from collector.auditwatch import AuditWatch
 from collector.config import Config
 from collector.dashboard import site as dashboard
 from collector.dashboard.install import Deliver
-from collector.dashboard.known import Known
+from collector.dashboard.known import Known, Watch
 from collector.http import BodyReader
 from collector.metrics import Metrics
 from collector.pages import Pages
 from collector.panel_session import LakeSession
 from collector.panels import Panels
+from collector.periodic import Periodic
+from collector.rates import Rates
 from collector.receipt import time_text
+from collector.streams import Streams
 from storage import Files, give_way
+
+# How often counters are looked at for what comes in a minute.
+_SAMPLE_S: Final = 1.0
 
 
 class Clocks(msgspec.Struct, frozen=True):
@@ -40,6 +49,10 @@ class Clocks(msgspec.Struct, frozen=True):
     monotonic_us: Callable[[], int]
     in_thread: InThread
     wait: Callable[[float], object]
+
+    def today(self) -> date:
+        """The date in UTC."""
+        return datetime.fromtimestamp(self.now_us() / 1_000_000, UTC).date()
 
 
 class Inside:
@@ -56,27 +69,18 @@ class Inside:
         bodies: BodyReader,
         addresses: AddressReader,
         deliver: Deliver,
+        access: Access,
         clocks: Clocks,
     ) -> None:
-        server, limits = config.server, config.limits
-        gate = Gate(
-            server.admin_token_sha256,
-            addresses=addresses,
-            sessions=Sessions(server.admin_session_ms),
-            failures=FailedLogins(limits.admin_failed_auth_per_minute, limits.addresses_max),
-            monotonic_us=clocks.monotonic_us,
-        )
-
-        def today() -> date:
-            return datetime.fromtimestamp(clocks.now_us() / 1_000_000, UTC).date()
-
+        server = config.server
+        gate = _gate(config, addresses, clocks)
         state = StateReader(
             metrics, gauges, now=lambda: time_text(clocks.now_us()), trouble=trouble
         )
         lookups = Lookups(
             config.storage.directory, files, in_thread=clocks.in_thread, wait=clocks.wait
         )
-        api = Api(state, lookups, today=today)
+        api = Api(state, lookups, today=clocks.today)
         # One question at a time, on a thread that gives way.
         questions = ThreadPoolExecutor(1, "questions", initializer=give_way)
         self._questions = questions
@@ -85,12 +89,19 @@ class Inside:
             run=lambda ask: asyncio.get_running_loop().run_in_executor(questions, ask),
             now_us=clocks.now_us,
         )
-        known = Known(api, self._panels, config=lambda: config, now_us=clocks.now_us, today=today)
-        routes = [
-            *api.routes,
-            *dashboard.routes(known, gate, refused=metrics.origins, deliver=deliver),
-        ]
-        self.admin = Admin(routes, gate=gate, bodies=bodies)
+        watch = self._watch(metrics, gauges["collector_unflushed_rows"], api, access, clocks)
+        known = Known(
+            api,
+            self._panels,
+            watch,
+            config=lambda: config,
+            now_us=clocks.now_us,
+            today=clocks.today,
+        )
+        streams = Streams()
+        offers = dashboard.Offers(metrics.origins, deliver)
+        routes = [*api.routes, *dashboard.routes(known, gate, streams, offers)]
+        self.admin = Admin(routes, gate=gate, bodies=bodies, streams=streams)
         subject = openapi.Subject(
             endpoints=ENDPOINTS,
             routes=routes,
@@ -105,7 +116,38 @@ class Inside:
             gate=gate if server.metrics_need_token else None,
         )
 
+    def _watch(
+        self,
+        metrics: Metrics,
+        unflushed: Callable[[], float],
+        api: Api,
+        access: Access,
+        clocks: Clocks,
+    ) -> Watch:
+        rates = Rates(metrics, unflushed)
+
+        async def sample() -> None:
+            rates.sample(clocks.now_us())
+
+        self._sampled = Periodic(sample, interval_s=_SAMPLE_S)
+        self._audit = AuditWatch(api.audit, today=clocks.today, now_us=clocks.now_us)
+        return Watch(rates, self._audit, lambda key: access.budget(key, clocks.now_us()))
+
     async def stop(self) -> None:
         """Give up the questions of the dashboard; their thread has ended when this returns."""
+        self.admin.streams.end()
+        await self._sampled.finish()
+        await self._audit.stop()
         await self._panels.stop()
         await asyncio.to_thread(self._questions.shutdown)
+
+
+def _gate(config: Config, addresses: AddressReader, clocks: Clocks) -> Gate:
+    server, limits = config.server, config.limits
+    return Gate(
+        server.admin_token_sha256,
+        addresses=addresses,
+        sessions=Sessions(server.admin_session_ms),
+        failures=FailedLogins(limits.admin_failed_auth_per_minute, limits.addresses_max),
+        monotonic_us=clocks.monotonic_us,
+    )

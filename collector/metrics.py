@@ -33,6 +33,11 @@ class Histogram:
         self._counts[bisect_left(self._bounds, value)] += 1
         self._sum += value
 
+    @property
+    def sum(self) -> float:
+        """All values together."""
+        return self._sum
+
     def lines(self, name: str) -> list[str]:
         """The histogram as Prometheus text lines."""
         out, total = [], 0

@@ -67,6 +67,13 @@ class Answer(msgspec.Struct, frozen=True):
     error: str = ""
 
 
+class UnderWay(msgspec.Struct, frozen=True):
+    """An order that is not done, and how far it is; None: it has not begun, or does not say."""
+
+    order: Order
+    progress: Progress | None
+
+
 _orders: Final = msgspec.json.Decoder(Order)
 _progresses: Final = msgspec.json.Decoder(Progress)
 _answers: Final = msgspec.json.Decoder(Answer)
@@ -281,3 +288,22 @@ def _is_held(directory: Path, files: Files) -> bool:
     except Locked:
         return True
     return False
+
+
+def under_way(folder: Path) -> list[UnderWay]:
+    """The orders in `folder` that are not done, the oldest first. Raises OSError."""
+    found = []
+    for path in sorted(folder.glob(f"*{_ORDER}")):
+        # Each may be gone meanwhile; one that is no order is told by whoever carries it out.
+        with contextlib.suppress(FileNotFoundError, msgspec.DecodeError):
+            order = _orders.decode(path.read_bytes())
+            found.append(UnderWay(order, _progress(path)))
+    return sorted(found, key=lambda one: one.order.given_us)
+
+
+def _progress(order: Path) -> Progress | None:
+    path = order.with_name(f"{order.name.removesuffix(_ORDER)}{_PROGRESS}")
+    try:
+        return _progresses.decode(path.read_bytes())
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None

@@ -5,10 +5,18 @@ The specification is part of granian's documentation.
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from collector.edge import Edge, Lifecycle, Scope
-from collector.http import Body
+from collector.http import Body, Disconnected
+from collector.streams import Stream, at_signals
+
+
+class Transport(Protocol):
+    """Where the pieces of an answer go."""
+
+    async def send_bytes(self, data: bytes) -> None:
+        """Send one piece; raises when the connection is closed."""
 
 
 class Exchange(Body, Protocol):
@@ -17,13 +25,27 @@ class Exchange(Body, Protocol):
     def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
         """Answer."""
 
+    def response_stream(self, status: int, headers: list[tuple[str, str]]) -> Transport:
+        """Begin an answer of pieces; it ends with the call of the application."""
+
+    async def client_disconnect(self) -> None:
+        """Returns when the client is gone."""
+
 
 class RsgiApp:
     """The RSGI application."""
 
-    def __init__(self, lifecycle: Lifecycle, on_start_failed: Callable[[Exception], None]) -> None:
+    def __init__(
+        self,
+        lifecycle: Lifecycle,
+        on_start_failed: Callable[[Exception], None],
+        *,
+        closed: type[Exception] = Disconnected,
+    ) -> None:
         self._lifecycle = lifecycle
         self._on_start_failed = on_start_failed
+        # What the server raises when a piece is sent to a client that is gone.
+        self._closed = closed
         self._edge: Edge | None = None
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -33,6 +55,7 @@ class RsgiApp:
         except Exception as error:  # noqa: BLE001 whatever it is, the server must stop
             self._on_start_failed(error)
             raise SystemExit(str(error)) from None
+        at_signals(loop, self._edge.told_to_stop)
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Called after the last request."""
@@ -42,4 +65,28 @@ class RsgiApp:
     async def __rsgi__(self, scope: Scope, protocol: Exchange) -> None:
         """Serve one request."""
         assert self._edge is not None, "requests come after start-up"
-        protocol.response_bytes(*await self._edge.answer(scope, protocol))
+        status, fields, body = await self._edge.answer(scope, protocol)
+        if isinstance(body, bytes):
+            protocol.response_bytes(status, fields, body)
+        else:
+            await self._stream(body, protocol.client_disconnect(), protocol, status, fields)
+
+    async def _stream(
+        self,
+        stream: Stream,
+        disconnect: Any,
+        protocol: Exchange,
+        status: int,
+        fields: list[tuple[str, str]],
+    ) -> None:
+        gone = asyncio.ensure_future(disconnect)
+        try:
+            transport = protocol.response_stream(status, fields)
+            async for piece in stream.pieces(gone):
+                await transport.send_bytes(piece)
+        except self._closed:
+            # Nobody is there to be told.
+            pass
+        finally:
+            stream.close()
+            gone.cancel()

@@ -171,6 +171,7 @@ class Service:
             addresses=addresses,
             # The edge is still to be made.
             deliver=lambda head, body: self._edge.answer(head, body),  # noqa: PLW0108
+            access=access,
             clocks=Clocks(_now_us, _monotonic_us, asyncio.to_thread, time.sleep),
         )
         return Edge(
@@ -342,8 +343,10 @@ def make_app(
     config: Config, on_failed_start: Callable[[Exception], None], closed: type[Exception]
 ) -> RsgiApp | AsgiApp:
     """The application that the server runs; `closed`: see `BodyReader`."""
-    front = RsgiApp if config.server.interface == "rsgi" else AsgiApp
-    return front(Service(config, closed=closed), on_failed_start)
+    service = Service(config, closed=closed)
+    if config.server.interface == "rsgi":
+        return RsgiApp(service, on_failed_start, closed=closed)
+    return AsgiApp(service, on_failed_start)
 
 
 def give_order(
@@ -354,10 +357,7 @@ def give_order(
     watch: Tell,
     wait: Callable[[float], bool],
 ) -> Any:
-    """Have an order carried out by the running collector or, where there is none, here.
-
-    See `orders.give`.
-    """
+    """Have an order carried out by the running collector, or here; see `orders.give`."""
     return orders.give(
         config.storage.directory,
         command,

@@ -14,6 +14,7 @@ from storage import (
     panelviews,
     recovery,
     rollcall,
+    stock,
     tail,
     views,
 )
@@ -100,6 +101,7 @@ __all__ = [
     "recovery",
     "removed_rows",
     "rollcall",
+    "stock",
     "tail",
     "views",
 ]

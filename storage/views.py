@@ -18,7 +18,7 @@ from storage.schema import COLUMNS
 # A single-page application changes its address without loading a page; the Croct SDK then sends
 # `tabUrlChanged`, once per change and never for the page it started on. `pageLoaded` follows the
 # `pageOpened` of the same page, so that counting it too would count that page twice.
-_IS_PAGE_VIEW: Final = """\
+IS_PAGE_VIEW: Final = """\
     (protocol = 'scanova' AND event_type IN ('pageview', 'page_view'))
     OR (protocol = 'croct' AND event_type IN ('pageOpened', 'tabUrlChanged'))
     OR (protocol = 'zenovay' AND event_type = 'pageview')"""
@@ -36,7 +36,7 @@ _PAGE_VIEWS: Final = f"""\
 SELECT *
 FROM valid_events
 WHERE
-{_IS_PAGE_VIEW}"""
+{IS_PAGE_VIEW}"""
 
 _VISITORS: Final = f"""\
 SELECT
@@ -46,7 +46,7 @@ SELECT
     max(event_time) AS last_seen,
     count(DISTINCT session_id) AS sessions,
     count(*) FILTER (WHERE
-{_IS_PAGE_VIEW}) AS page_views,
+{IS_PAGE_VIEW}) AS page_views,
     count(*) AS events
 FROM valid_events
 WHERE visitor_id IS NOT NULL
@@ -62,7 +62,7 @@ SELECT
     min(event_time) AS started,
     max(event_time) AS ended,
     count(*) FILTER (WHERE
-{_IS_PAGE_VIEW}) AS page_views,
+{IS_PAGE_VIEW}) AS page_views,
     count(*) AS events,
     first(page_url ORDER BY {_IN_ORDER}) FILTER (WHERE page_url IS NOT NULL) AS entry_url,
     last(page_url ORDER BY {_IN_ORDER}) FILTER (WHERE page_url IS NOT NULL) AS exit_url,
@@ -71,15 +71,18 @@ FROM valid_events
 WHERE session_id IS NOT NULL
 GROUP BY site_id, session_id"""
 
-_CUSTOM_EVENTS: Final = """\
-SELECT *
-FROM valid_events
-WHERE
+IS_CUSTOM: Final = """\
     (protocol = 'scanova' AND source = 'browser' AND event_type NOT IN (
         'pageview', 'page_view', 'click', 'form_submit', 'scroll'))
     OR (protocol = 'scanova' AND source = 'server' AND event_name IS NOT NULL)
     OR (protocol = 'croct' AND event_type = 'eventOccurred')
     OR (protocol = 'zenovay' AND event_type = 'event')"""
+
+_CUSTOM_EVENTS: Final = f"""\
+SELECT *
+FROM valid_events
+WHERE
+{IS_CUSTOM}"""
 
 _NAMED: Final = ("email", "name", "customer_id", "phone", "company")
 _LATEST_NAMED: Final = ",\n".join(
@@ -135,16 +138,25 @@ SELECT
 FROM users
 LEFT JOIN others USING (site_id, visitor_id)"""
 
-_GOAL_COMPLETIONS: Final = """\
-SELECT *, event_name AS goal, conversion_value AS value
-FROM valid_events
-WHERE
+IS_GOAL: Final = """\
     (protocol = 'zenovay' AND event_type = 'goal')
     OR (protocol = 'croct' AND event_type = 'goalCompleted')"""
 
+_GOAL_COMPLETIONS: Final = f"""\
+SELECT *, event_name AS goal, conversion_value AS value
+FROM valid_events
+WHERE
+{IS_GOAL}"""
+
 # Croct SDKs up to 0.22.1 say `complete` where the published format says `completed`. What a back
 # end reports to Scanova is a payment when it is named so: a lead or a sign-up has a value, too.
-_PAYMENT_EVENTS: Final = """\
+IS_PAYMENT: Final = """\
+    (protocol = 'zenovay' AND event_type = 'purchase')
+    OR (protocol = 'croct' AND event_type = 'orderPlaced')
+    OR (protocol = 'scanova' AND source = 'server' AND event_name = 'purchase'
+        AND conversion_value IS NOT NULL)"""
+
+_PAYMENT_EVENTS: Final = f"""\
 SELECT
     *,
     conversion_value AS amount,
@@ -168,10 +180,7 @@ SELECT
     END AS plan_name
 FROM valid_events
 WHERE
-    (protocol = 'zenovay' AND event_type = 'purchase')
-    OR (protocol = 'croct' AND event_type = 'orderPlaced')
-    OR (protocol = 'scanova' AND source = 'server' AND event_name = 'purchase'
-        AND conversion_value IS NOT NULL)"""
+{IS_PAYMENT}"""
 
 _OF_THE_FIRST: Final = (
     "event_id",

@@ -27,6 +27,7 @@ SURFACE = {
         "panelviews",
         "recovery",
         "rollcall",
+        "stock",
         "tail",
         "views",
     },

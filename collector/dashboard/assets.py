@@ -8,7 +8,7 @@ import msgspec
 
 from collector.adapters.contract import Response
 from collector.admin import Route, Visit
-from collector.dashboard.frame import ICON, STYLE
+from collector.dashboard.frame import ICON, LIVE, STYLE
 
 
 class _Asset(msgspec.Struct, frozen=True):
@@ -19,6 +19,7 @@ class _Asset(msgspec.Struct, frozen=True):
 
 _ASSETS: Final[Mapping[str, _Asset]] = {
     STYLE: _Asset("dashboard_style", "text/css; charset=utf-8", "The style sheet of every page"),
+    LIVE: _Asset("dashboard_live_script", "text/javascript; charset=utf-8", "Keeps pages fresh"),
     ICON: _Asset("dashboard_icon", "image/svg+xml", "The icon of every page"),
 }
 

@@ -4,10 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from collector.admin import CSRF, LOGOUT, OVERVIEW, Visit
-from collector.dashboard.html import Child, Html, Link, page, tag
+from collector.dashboard.html import Child, Here, Html, Link, page, tag
 
 STYLE: Final = "/dashboard/style.css"
 ICON: Final = "/dashboard/icon.svg"
+LIVE: Final = "/dashboard/live.js"
 # Where people can go: groups of paths and names. The next page is a row here, and one in `site`.
 PAGES: Final[Mapping[str, Sequence[tuple[str, str]]]] = {
     "Now": ((OVERVIEW, "Overview"), ("/dashboard/live", "Real time")),
@@ -36,10 +37,13 @@ PAGES: Final[Mapping[str, Sequence[tuple[str, str]]]] = {
 }
 
 
-def whole_page(title: str, visit: Visit, *children: Child, path: str = "") -> str:
+def whole_page(
+    title: str, visit: Visit, *children: Child, path: str = "", refresh_s: int = 0
+) -> str:
     """A document: the frame around `children`; `path` is the page's own, if it is one of the list.
 
-    Who has a session is offered to end it.
+    `refresh_s`: how often those who run scripts see the page anew; 0: only while it has panels
+    that are being counted. Who has a session is offered to end it.
     """
     head = tag(
         "head",
@@ -49,21 +53,28 @@ def whole_page(title: str, visit: Visit, *children: Child, path: str = "") -> st
         tag("title", f"{title} - collector"),
         tag("link", attributes={"rel": "icon", "href": Link(ICON)}),
         tag("link", attributes={"rel": "stylesheet", "href": Link(STYLE)}),
+        tag("script", attributes={"src": Link(LIVE), "defer": True}),
     )
+    main: dict[str, str | Link | bool] = {"id": "main", "tabindex": "-1"}
+    if refresh_s:
+        main["data-refresh"] = str(refresh_s)
     body = tag(
         "body",
+        tag("a", "Skip to the page", attributes={"class": "skip", "href": Here("main")}),
         tag(
             "header",
             tag("strong", "collector"),
             _navigation(path) if visit.by is not None else None,
             _log_out(visit),
         ),
-        tag("main", tag("h1", title), children),
+        tag("main", tag("h1", title), children, attributes=main),
     )
     return page(head, body)
 
 
 def _navigation(path: str) -> Html:
+    """All pages, by group. Beside the page where there is room, else behind one button."""
+    names = {target: name for pages in PAGES.values() for target, name in pages}
     groups = [
         tag(
             "li",
@@ -78,7 +89,9 @@ def _navigation(path: str) -> Html:
         )
         for group, pages in PAGES.items()
     ]
-    return tag("nav", tag("ul", groups), attributes={"aria-label": "Pages"})
+    summary = tag("summary", "Pages", tag("span", names.get(path, "")))
+    menu = tag("details", summary, tag("ul", groups), attributes={"class": "menu"})
+    return tag("nav", menu, attributes={"aria-label": "Pages"})
 
 
 def _link(target: str, *, is_here: bool) -> dict[str, str | Link | bool]:
@@ -98,7 +111,7 @@ def form(visit: Visit, path: str, *children: Child) -> Html:
     return tag("form", token, children, attributes={"method": "post", "action": Link(path)})
 
 
-def table(caption: str, names: Sequence[str], rows: Iterable[Sequence[str | int]]) -> Html:
+def table(caption: str, names: Sequence[str], rows: Iterable[Sequence[Child]]) -> Html:
     """A table. Wide ones scroll by themselves, also by keyboard; numbers are best put first."""
     head = [tag("th", name, attributes={"scope": "col"}) for name in names]
     lines = [tag("tr", [_cell(value) for value in row]) for row in rows]
@@ -117,7 +130,7 @@ def table(caption: str, names: Sequence[str], rows: Iterable[Sequence[str | int]
     return tag("div", found, attributes=attributes)
 
 
-def _cell(value: str | int) -> Html:
+def _cell(value: Child) -> Html:
     if isinstance(value, int):
         return tag("td", number(value), attributes={"class": "number"})
     return tag("td", value)

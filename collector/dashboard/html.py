@@ -3,9 +3,11 @@
 Rules that this module keeps:
 
 1. There is no way to put text into a page but `tag`, which escapes it; `Html` is made here only.
-2. Names of elements and attributes are of a short list. None of them runs or styles anything:
-   scripts and styles are files of our own, which the pages' content security policy asks for, too.
-3. An address is a `Link`: a path of ours and members of a query, so no text can be a `javascript:`.
+2. Names of elements and attributes are of short lists. None of them styles anything, and what runs
+   is a file of ours without a text in the page, which the pages' content security policy asks for,
+   too. Drawings are made of shapes: nothing in them links, loads, moves or holds anything else.
+3. An address is a `Link`: a path of ours and members of a query, or a place on the same page. So no
+   text can be a `javascript:`.
 4. Characters that cannot be seen, or that turn the direction of writing, are shown as what they
    are: what is stored must not be able to look like something else.
 
@@ -13,45 +15,43 @@ Must not know any page.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Final, TypeAlias
 from urllib.parse import urlencode
 
+
+def _names(*lines: str) -> frozenset[str]:
+    return frozenset(" ".join(lines).split())
+
+
 _VOID: Final = frozenset({"br", "input", "link", "meta"})
-_ELEMENTS: Final = _VOID | frozenset(
-    (
-        *("a", "body", "button", "caption", "code", "dd", "details", "div", "dl", "dt", "footer"),
-        *("form", "h1", "h2", "h3", "head", "header", "html", "label", "li", "main", "nav", "ol"),
-        *("option", "p", "pre", "progress", "section", "select", "small", "span", "strong"),
-        *("summary", "table", "tbody", "td", "th", "thead", "time", "title", "tr", "ul"),
-    )
+_TEXTS: Final = _names(
+    "a abbr body button caption code dd details div dl dt figcaption figure footer form h1 h2 h3",
+    "head header html label li main meter nav ol option p pre progress section select small span",
+    "strong summary table tbody td th thead time title tr ul",
 )
-_ADDRESSES: Final = frozenset({"action", "href"})
-_ATTRIBUTES: Final = _ADDRESSES | frozenset(
-    (
-        *("aria-current", "aria-describedby", "aria-label", "aria-labelledby", "autocomplete"),
-        *(
-            "autofocus",
-            "charset",
-            "class",
-            "colspan",
-            "content",
-            "datetime",
-            "enctype",
-            "for",
-            "hidden",
-        ),
-        *("id", "inputmode", "lang", "max", "maxlength", "method", "name", "open", "rel"),
-        *("required", "role", "scope", "selected", "spellcheck", "tabindex", "title", "type"),
-        "value",
-    )
+# Of drawings: shapes, and what they are in words. Nothing that links, moves, loads or holds HTML.
+_SHAPES: Final = _names("svg g rect line polyline polygon circle desc")
+# The one element of ours that runs something: a file of ours, named by a Link.
+_RUNS: Final = "script"
+_ELEMENTS: Final = _VOID | _TEXTS | _SHAPES | {_RUNS}
+_ADDRESSES: Final = frozenset({"action", "href", "src"})
+_ATTRIBUTES: Final = _ADDRESSES | _names(
+    "aria-current aria-describedby aria-hidden aria-label aria-labelledby aria-live autocomplete",
+    "autofocus charset class colspan content data-live data-refresh data-stream datetime defer",
+    "enctype for hidden id inputmode lang max maxlength method min name open rel required role",
+    "scope selected spellcheck tabindex title type value",
+)
+_PLACES: Final = _names(
+    "viewBox preserveAspectRatio focusable x y x1 x2 y1 y2 cx cy r width height points"
 )
 # Controls but line feed and tab, what has no width, what turns the direction, halves of pairs.
 _UNSEEN: Final = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\ud800-\udfff\U000e0000-\U000e007f]"
 )
+_NAME: Final = re.compile(r"[a-z][a-z0-9-]*")
 _PATH: Final = re.compile(r"/(?:[A-Za-z0-9_-][A-Za-z0-9_./-]*)?")
 
 
@@ -84,23 +84,36 @@ class Link:
         return self._text
 
 
+class Here(Link):
+    """A place on the page itself, by its id."""
+
+    __slots__ = ()
+
+    def __init__(self, name: str) -> None:
+        assert _NAME.fullmatch(name), "an id of ours"
+        self._text = f"#{name}"
+
+
 def tag(
-    name: str, /, *children: Child, attributes: dict[str, str | Link | bool] | None = None
+    name: str, /, *children: Child, attributes: Mapping[str, str | Link | bool] | None = None
 ) -> Html:
-    """An element. Attributes: a text, an address (of `href` and `action`), or whether it is there.
+    """An element. Attributes: a text, an address (of `href`, `action`, `src`), or whether it is.
 
     Children: elements, texts, numbers, lists of these; None is nothing.
     """
     assert name in _ELEMENTS, f"no element of our pages: {name}"
     opening = [name]
     for key, value in (attributes or {}).items():
-        assert key in _ATTRIBUTES, f"no attribute of our pages: {key}"
+        known = _PLACES if name in _SHAPES and key in _PLACES else _ATTRIBUTES
+        assert key in known, f"no attribute of our pages: {key}"
+        assert key != "src" or name == _RUNS, "nothing but a script is loaded by its source"
         assert (key in _ADDRESSES) == isinstance(value, Link), f"{key}: an address is a Link"
         if isinstance(value, bool):
             opening += [key] if value else []
         else:
             opening.append(f'{key}="{escape(seen(str(value)))}"')
     inner = _text_of(children)
+    assert not inner or name != _RUNS, "what runs stands in a file"
     if name in _VOID:
         assert not inner, f"{name} holds nothing"
         return Html(f"<{' '.join(opening)}>")

@@ -32,7 +32,8 @@ _IS_OK: Final = 200
 _HOST: Final = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(:[0-9]{1,5})?", re.IGNORECASE)
 _UUID: Final = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
-Answer = tuple[int, list[Header], bytes]
+# An endpoint answers with bytes; only a page goes on and on.
+Answer = tuple[int, list[Header], bytes | object]
 # Has the collector answer a request, as if it had been received.
 Deliver = Callable[[Sample, Whole], Awaitable[Answer]]
 
@@ -89,7 +90,7 @@ class Install:
         event_id = uuid4()
         status, _, body = await self._deliver(*sample(site, event_id, visit.asker))
         if status != _IS_OK:
-            text = body.decode("utf-8", "replace")
+            text = body.decode("utf-8", "replace") if isinstance(body, bytes) else ""
             refused = notice(f"The test event was refused, with status {status}:", is_bad=True)
             return self._page(visit, site, [refused, tag("pre", text)], 409)
         return redirect(str(Link(INSTALL, site=site.id, sent=event_id)))

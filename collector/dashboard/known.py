@@ -5,9 +5,23 @@ from datetime import date
 
 import msgspec
 
+from collector.adapters.contract import Budget
 from collector.admin_api import Api
-from collector.config import Config
+from collector.auditwatch import AuditWatch
+from collector.config import Config, Key
 from collector.panels import Panels
+from collector.rates import Rates
+
+
+class Watch(msgspec.Struct, frozen=True):
+    """What is known of the running collector without asking a file, or without waiting for it.
+
+    `budget`: what a key may still send.
+    """
+
+    rates: Rates
+    audit: AuditWatch
+    budget: Callable[[Key], Budget]
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -18,6 +32,7 @@ class Known(msgspec.Struct, frozen=True):
 
     api: Api
     panels: Panels
+    watch: Watch
     config: Callable[[], Config]
     now_us: Callable[[], int]
     today: Callable[[], date]

@@ -4,7 +4,7 @@ Rows and quarantine are those that `collector receipt` finds. What a whole row h
 files of the date of its receipt, so that no other folder is opened.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -14,13 +14,13 @@ from collector.admin import Member, Route, Visit, html
 from collector.admin_api import Trouble
 from collector.admin_lookups import ID_CHARS_MAX
 from collector.dashboard.answers import Records, panel, section
+from collector.dashboard.eventlist import RECEIPT, texts
 from collector.dashboard.frame import notice, pairs, whole_page
 from collector.dashboard.html import Child, Html, Link, tag
 from collector.dashboard.known import Known
 from collector.panels import Question, bound
 from collector.receipt import Told, ToldKept, ToldRow
 
-RECEIPT: Final = "/dashboard/receipt"
 _FIELD: Final = "id"
 _COPIES_MAX: Final = 20
 _MEANINGS: Final = {
@@ -57,7 +57,6 @@ ADVICE: Final[Mapping[str, str]] = {
 _ROW: Final = """\
 SELECT COLUMNS(*)::VARCHAR FROM events WHERE date = $day::DATE AND event_id = $id::UUID
 ORDER BY received_time LIMIT $copies"""
-_encoder: Final = msgspec.json.Encoder()
 
 
 class Receipts:
@@ -185,18 +184,3 @@ def _members(told: ToldRow | ToldKept) -> dict[str, Any]:
         for field in msgspec.structs.fields(told)
         if getattr(told, field.name) is not None
     }
-
-
-def texts(row: Mapping[str, Any]) -> dict[str, Child]:
-    """Each value as text; JSON as it was kept."""
-    return {name: _text(value) for name, value in row.items()}
-
-
-def _text(value: Any) -> Child:
-    if isinstance(value, msgspec.Raw):
-        return tag("pre", bytes(value).decode("utf-8", "replace"))
-    if isinstance(value, str):
-        return value
-    if isinstance(value, Iterable):
-        return ", ".join(map(str, value))
-    return _encoder.encode(value).decode()

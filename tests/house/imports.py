@@ -138,6 +138,7 @@ ONLY_IN: Final[Mapping[str, tuple[frozenset[str], str]]] = {
         frozenset(
             {
                 "collector/asgi.py",
+                "collector/auditwatch.py",  # a page waits for the audit, for a moment
                 "collector/edge.py",
                 "collector/http.py",
                 "collector/inside.py",  # see concurrent.futures
@@ -149,6 +150,7 @@ ONLY_IN: Final[Mapping[str, tuple[frozenset[str], str]]] = {
                 "collector/replay.py",
                 "collector/rsgi.py",
                 "collector/service.py",
+                "collector/streams.py",  # answers that go on
                 "collector/turns.py",
                 "storage/byhand.py",
                 "storage/commit.py",

@@ -19,6 +19,7 @@ from tests.support import app, pages
 _STORAGE: Final = {
     *("COLUMNS", "Deadline", "Files", "StorageError", "TookTooLong", "latest"),
     *("give_way", "panelviews", "views"),  # a priority, and texts
+    *("layout", "stock"),  # names and sizes of files
 }
 _FILES: Final = sorted(
     path.relative_to(ROOT)
@@ -87,6 +88,7 @@ def test_questions_take_values_only() -> None:
         "newest": ["<class 'int'>"],
         "receipt": ["<class 'str'>"],
         "audit": ["<class 'datetime.date'>"],
+        "stock": [],
     }
 
 
