@@ -147,7 +147,6 @@ def _picker(sites: Sequence[str], site: Site | None, address: str) -> Html:
     field = tag(
         "input",
         attributes={
-            "id": "address",
             "name": _ADDRESS,
             "type": "text",
             "value": address,
@@ -160,10 +159,9 @@ def _picker(sites: Sequence[str], site: Site | None, address: str) -> Html:
     return tag(
         "form",
         choice("Site", _SITE, {one: one for one in sites}, site.id if site else ""),
-        tag("label", "Address of this collector, as pages reach it", attributes={"for": "address"}),
-        field,
+        tag("label", tag("span", "Address of this collector, as pages reach it"), field),
         tag("button", "Show", attributes={"type": "submit"}),
-        attributes={"action": Link(INSTALL)},
+        attributes={"action": Link(INSTALL), "class": "picker"},
     )
 
 

@@ -142,7 +142,6 @@ def _check(config: Config, origin: str, site: str) -> Html:
     field = tag(
         "input",
         attributes={
-            "id": "check-origin",
             "name": _ORIGIN,
             "type": "text",
             "value": origin,
@@ -154,11 +153,10 @@ def _check(config: Config, origin: str, site: str) -> Html:
     )
     asking = tag(
         "form",
-        tag("label", "Origin, such as https://www.example.com", attributes={"for": "check-origin"}),
-        field,
+        tag("label", tag("span", "Origin, such as https://www.example.com"), field),
         choice("Site", _SITE, {one: one for one in ids}, site),
         tag("button", "Check", attributes={"type": "submit"}),
-        attributes={"action": Link(ORIGINS)},
+        attributes={"action": Link(ORIGINS), "class": "picker"},
     )
     return section("Check an origin", asking, _verdict(config, origin, site or next(iter(ids), "")))
 

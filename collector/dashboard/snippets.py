@@ -47,7 +47,10 @@ def _scanova(address: str, site: Site) -> Snippet:
     text = f"""\
 <script>
 window.scanova=window.scanova||function(){{(scanova.q=scanova.q||[]).push(arguments)}};
-scanova('init', {_in_script(site.id)}, {{requireScan: false}});
+scanova('init', {_in_script(site.id)}, {{
+  autoPageview: true, autoClicks: true, autoForms: true, autoScroll: true,
+  requireScan: false
+}});
 </script>
 <script async src="{address}/s.js"></script>
 """

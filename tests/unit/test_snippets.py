@@ -69,7 +69,7 @@ def test_ids_stay_literals(name: str) -> None:
     assert name in {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
     [literal] = re.findall(r"^  site_id: (.*),$", found["node"].text, re.MULTILINE)
     assert msgspec.json.decode(literal) == name
-    [literal] = re.findall(r"scanova\('init', (.*), \{requireScan", found["scanova"].text)
+    [literal] = re.findall(r"scanova\('init', (.*), \{$", found["scanova"].text, re.MULTILINE)
     assert msgspec.json.decode(literal) == name
     assert found["scanova"].text.count("<script") == found["scanova"].text.count("</script>") == 2
     [literal] = re.findall(r"^  site_id: (.*),$", found["ruby"].text, re.MULTILINE)
