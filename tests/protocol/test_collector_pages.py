@@ -34,14 +34,18 @@ async def page(collector: Collector, path: str, **query: str) -> str:
     """The text of a page, without its tags."""
     answer = await get(collector, path, **query)
     assert answer.status == 200
-    assert "<script" not in answer.body.decode()
+    assert "<script" not in main_of(answer)
     return text_of(answer)
+
+
+def main_of(answer: Answer) -> str:
+    """The page's own part, as HTML."""
+    return re.split(r"<main[^>]*>", answer.body.decode(), maxsplit=1)[1]
 
 
 def text_of(answer: Answer) -> str:
     """What a page says, in one line."""
-    body = answer.body.decode().partition("<main>")[2]
-    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]*>", " ", body)))
+    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]*>", " ", main_of(answer))))
 
 
 async def get(collector: Collector, path: str, **query: str) -> Answer:
