@@ -11,7 +11,7 @@ import msgspec
 from collector import openapi_endpoints as endpoints_
 from collector import pages
 from collector.adapters.contract import Endpoint, PlainEndpoint
-from collector.admin import GUARDS, Failure, Route, statuses
+from collector.admin import FOR_PROGRAMS, GUARDS, Failure, Route, statuses
 from collector.openapi_examples import examples
 from collector.openapi_schemas import Schema, Schemas
 from collector.refusal import METHOD_NOT_ALLOWED
@@ -171,13 +171,15 @@ def _answer(route: Route, status: int, kind: Any, schemas: Schemas) -> Schema:
     }
     if kind is not None:
         found["content"] = {"application/json": {"schema": schemas.of(kind)}}
+    elif status == 200 and route.kind == "stream":
+        found["content"] = {"text/event-stream": {"schema": {"type": "string"}}}
     elif status != 303:
         # Of people's pages: HTML, a style sheet, or what went wrong in a line or as JSON.
-        media = ("text/html", "text/plain", "text/css", "image/svg+xml", "application/json")
-        found["content"] = {name: {} for name in media}
+        texts = ("text/html", "text/plain", "text/css", "text/javascript")
+        found["content"] = {name: {} for name in (*texts, "image/svg+xml", "application/json")}
     extra = {303: ("location",), 401: ("www-authenticate",), 429: ("retry-after",)}
     for name in extra.get(status, ()):
-        is_told = route.kind == "api" or status == 303
+        is_told = route.kind in FOR_PROGRAMS or status == 303
         found["headers"][name] = {"required": is_told, "schema": {"type": "string"}}
     return found
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from collector.admin import CSRF, LOGOUT, OVERVIEW, Visit
-from collector.dashboard.html import Child, Here, Html, Link, page, tag
+from collector.dashboard.html import Child, Here, Html, Link, page, script, tag
 
 STYLE: Final = "/dashboard/style.css"
 ICON: Final = "/dashboard/icon.svg"
@@ -53,7 +53,7 @@ def whole_page(
         tag("title", f"{title} - collector"),
         tag("link", attributes={"rel": "icon", "href": Link(ICON)}),
         tag("link", attributes={"rel": "stylesheet", "href": Link(STYLE)}),
-        tag("script", attributes={"src": Link(LIVE), "defer": True}),
+        script(Link(LIVE)),
     )
     main: dict[str, str | Link | bool] = {"id": "main", "tabindex": "-1"}
     if refresh_s:
@@ -113,8 +113,14 @@ def form(visit: Visit, path: str, *children: Child) -> Html:
 
 def table(caption: str, names: Sequence[str], rows: Iterable[Sequence[Child]]) -> Html:
     """A table. Wide ones scroll by themselves, also by keyboard; numbers are best put first."""
-    head = [tag("th", name, attributes={"scope": "col"}) for name in names]
-    lines = [tag("tr", [_cell(value) for value in row]) for row in rows]
+    known = list(rows)
+    # A heading stands above its numbers, which end at the right.
+    numbers = [bool(known) and isinstance(value, int) for value in (known[0] if known else names)]
+    head = [
+        tag("th", name, attributes={"scope": "col", **({"class": "number"} if is_number else {})})
+        for name, is_number in zip(names, numbers, strict=True)
+    ]
+    lines = [tag("tr", [_cell(value) for value in row]) for row in known]
     found = tag(
         "table",
         tag("caption", caption),

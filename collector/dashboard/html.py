@@ -3,10 +3,11 @@
 Rules that this module keeps:
 
 1. There is no way to put text into a page but `tag`, which escapes it; `Html` is made here only.
-2. Names of elements and attributes are of short lists. None of them styles anything, and what runs
-   is a file of ours without a text in the page, which the pages' content security policy asks for,
-   too. Drawings are made of shapes: nothing in them links, loads, moves or holds anything else.
-3. An address is a `Link`: a path of ours and members of a query, or a place on the same page. So no
+2. Names of elements and attributes are of short lists. None of them runs or styles anything:
+   scripts and styles are files of our own, which the pages' content security policy asks for, too;
+   `script` names one, and nothing else does. Drawings are made of shapes: nothing in them links,
+   loads, moves or holds anything else.
+3. An address is a `Link`: a path of ours and members of a query, or a place on the same page. No
    text can be a `javascript:`.
 4. Characters that cannot be seen, or that turn the direction of writing, are shown as what they
    are: what is stored must not be able to look like something else.
@@ -33,13 +34,11 @@ _TEXTS: Final = _names(
 )
 # Of drawings: shapes, and what they are in words. Nothing that links, moves, loads or holds HTML.
 _SHAPES: Final = _names("svg g rect line polyline polygon circle desc")
-# The one element of ours that runs something: a file of ours, named by a Link.
-_RUNS: Final = "script"
-_ELEMENTS: Final = _VOID | _TEXTS | _SHAPES | {_RUNS}
-_ADDRESSES: Final = frozenset({"action", "href", "src"})
+_ELEMENTS: Final = _VOID | _TEXTS | _SHAPES
+_ADDRESSES: Final = frozenset({"action", "href"})
 _ATTRIBUTES: Final = _ADDRESSES | _names(
     "aria-current aria-describedby aria-hidden aria-label aria-labelledby aria-live autocomplete",
-    "autofocus charset class colspan content data-live data-refresh data-stream datetime defer",
+    "autofocus charset class colspan content data-live data-refresh data-stream datetime",
     "enctype for hidden id inputmode lang max maxlength method min name open rel required role",
     "scope selected spellcheck tabindex title type value",
 )
@@ -97,7 +96,7 @@ class Here(Link):
 def tag(
     name: str, /, *children: Child, attributes: Mapping[str, str | Link | bool] | None = None
 ) -> Html:
-    """An element. Attributes: a text, an address (of `href`, `action`, `src`), or whether it is.
+    """An element. Attributes: a text, an address (of `href` and `action`), or whether it is there.
 
     Children: elements, texts, numbers, lists of these; None is nothing.
     """
@@ -106,18 +105,21 @@ def tag(
     for key, value in (attributes or {}).items():
         known = _PLACES if name in _SHAPES and key in _PLACES else _ATTRIBUTES
         assert key in known, f"no attribute of our pages: {key}"
-        assert key != "src" or name == _RUNS, "nothing but a script is loaded by its source"
         assert (key in _ADDRESSES) == isinstance(value, Link), f"{key}: an address is a Link"
         if isinstance(value, bool):
             opening += [key] if value else []
         else:
             opening.append(f'{key}="{escape(seen(str(value)))}"')
     inner = _text_of(children)
-    assert not inner or name != _RUNS, "what runs stands in a file"
     if name in _VOID:
         assert not inner, f"{name} holds nothing"
         return Html(f"<{' '.join(opening)}>")
     return Html(f"<{' '.join(opening)}>{inner}</{name}>")
+
+
+def script(file: Link) -> Html:
+    """What runs on a page: a file of ours, after the page was read. There is no other way to it."""
+    return Html(f'<script src="{escape(str(file))}" defer></script>')
 
 
 def page(*children: Child, language: str = "en") -> str:

@@ -28,6 +28,8 @@ PATH: Final = "/dashboard/lake"
 _DATES_MAX: Final = 400
 _CHART_DAYS: Final = 60
 _FORECAST_DAYS: Final = 7
+# Below it a chart in MiB would show noughts.
+_MIB_FROM: Final = 10 * 2**20
 
 _ROWS: Final = """\
 SELECT date, sum(events)::BIGINT AS rows
@@ -146,11 +148,13 @@ def _dates(stock: Stock, told: Told, today: date) -> Child:
         each = f"{taken / count:,.0f}" if count and taken else ""
         lines.append((pieces.day(day), parts, size(taken), _count(count, told), each))
     axis = [today - timedelta(days=n) for n in reversed(range(_CHART_DAYS))]
+    sizes = [dates[day].bytes if day in dates else 0 for day in axis]
+    unit, factor = ("MiB", 2**20) if max(sizes) > _MIB_FROM else ("KiB", 2**10)
     chart = charts.columns(
         "lake-sizes",
-        f"Size of the files by date of receipt, MiB, last {_CHART_DAYS} days",
+        f"Size of the files by date of receipt, {unit}, last {_CHART_DAYS} days",
         [str(day) for day in axis],
-        [Series("MiB", [dates[day].bytes / 2**20 if day in dates else 0 for day in axis])],
+        [Series(unit, [one / factor for one in sizes])],
     )
     return [
         chart,

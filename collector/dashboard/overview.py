@@ -176,17 +176,23 @@ def _conservation(audit: Audit | Trouble | None) -> Child:
         return notice(audit.why, is_bad=True)
     total = audit.total
     names = ("received", "stored", "duplicate", "rejected", "dropped", "rows", "difference")
+    headings = (*names[:-1], "too new to count", names[-1])
     return [
         pieces.rule(
             "Of today (UTC): received = stored + duplicate + rejected + dropped, and as many rows "
-            "on the disk as were stored, but for those that were erased or have expired."
+            "on the disk as were stored, but for those that were erased or have expired. Events "
+            "whose rows are still in the log are too new to count."
         ),
         notice(_verdict(total), is_bad=bool(total.difference)),
         table(
             "Today, by site and protocol",
-            ("site", "protocol", *names),
+            ("site", "protocol", *headings),
             [
-                (one.site, one.protocol, *(getattr(one, name) for name in names))
+                (
+                    *(one.site, one.protocol),
+                    *(getattr(one, name) for name in names[:-1]),
+                    *(one.not_counted, one.difference),
+                )
                 for one in audit.lines
             ],
         ),

@@ -22,7 +22,8 @@ TEXT_CHARS_MAX: Final = 256
 _JSON_CHARS_MAX: Final = 2_000
 _MEMBERS: Final[Mapping[str, Member]] = {
     SITE: Member("id of a site; all sites without it", {"type": "string"}),
-    DAYS: Member("days up to today (UTC)", {"type": "string", "enum": list(SPANS)}),
+    # Any text is taken: a page is shown, not refused.
+    DAYS: Member(f"days up to today (UTC): {', '.join(SPANS)}", {"type": "string"}),
 }
 # Of statuses that senders give to a payment, those that mean money received, or given back.
 PAID: Final = ("succeeded", "paid", "completed")

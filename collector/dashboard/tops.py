@@ -13,7 +13,7 @@ have in common. That is counted from the rows of the range, and takes the longer
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -103,13 +103,13 @@ LIMIT {_VALUES_MAX}"""
 _BY_DAY: Final = f"""\
 SELECT date, sum(views)::BIGINT AS views
 FROM tops
-WHERE dimension = $dimension AND {_AND_BEFORE} AND ($value = '' OR value = $value)
+WHERE dimension = $dimension AND {WITHIN} AND ($value = '' OR value = $value)
 GROUP BY date"""
 
 _BY_HOUR: Final = f"""\
 SELECT epoch_us(hour) // 3600000000 AS hour, sum(events)::BIGINT AS views
 FROM counts
-WHERE is_duplicate = 0 AND is_fraud = 0 AND ({views.IS_PAGE_VIEW}) AND {_AND_BEFORE}
+WHERE is_duplicate = 0 AND is_fraud = 0 AND ({views.IS_PAGE_VIEW}) AND {WITHIN}
 GROUP BY hour"""
 
 _VISITORS: Final = f"""\
@@ -234,7 +234,7 @@ def _list(rows: Records, scope: Scope, dimension: str) -> Child:
             _cell(row["value"], dimension, scope),
             row["views"],
             charts.bar(row["views"], most),
-            pieces.share(row["views"], row["total"]),
+            _share(row),
             row["earlier"],
             changed(row["views"], row["earlier"]),
         )
@@ -253,9 +253,11 @@ def _values(scope: Scope, **more: str) -> tuple[tuple[str, str | int | float | N
 
 
 def _over_time(scope: Scope, dimension: str, value: str) -> Question:
+    # Both ranges at once: what is bound is where the earlier one begins.
+    whole = Scope(scope.site, scope.before.since, scope.until)
     if scope.days <= _HOURS_DAYS_MAX and not value:
-        return Question(_BY_HOUR, _values(scope))
-    return Question(_BY_DAY, _values(scope, dimension=dimension, value=value))
+        return Question(_BY_HOUR, whole.values())
+    return Question(_BY_DAY, whole.values(dimension=dimension, value=value))
 
 
 def _caption(heading: str, scope: Scope, count: int) -> str:
@@ -271,6 +273,11 @@ def _cell(value: str | None, dimension: str, scope: Scope) -> Child:
         return value
     query = {**scope.query, _BY: dimension, _VALUE: value}
     return pieces.link(value, _PAGE_OF[dimension], query)
+
+
+def _share(row: Mapping[str, Any]) -> Html:
+    text = pieces.share(row["views"], row["total"])
+    return tag("span", text, attributes={"class": "share"})
 
 
 def changed(now: int, before: int) -> Child:
@@ -346,7 +353,7 @@ def _others(rows: Records, scope: Scope) -> Child:
                 _cell(row["value"], name, scope),
                 row["views"],
                 charts.bar(row["views"], most),
-                pieces.share(row["views"], row["total"]),
+                _share(row),
             )
         )
     names = ("", "views", "", "share")

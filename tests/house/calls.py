@@ -209,8 +209,10 @@ BUILT_IN_SERVICE: Final = frozenset(
 
 def one_composition_root(module: Module) -> Iterator[Fault]:
     """`collector/service.py` builds; everybody else is handed what he needs."""
-    # Advice asks a registry of its own, by the rules that requests are judged by.
-    if module.path in {"collector/service.py", "collector/origin_advice.py"}:
+    # What is for operators is built in a module of its own, which only the former calls. Advice
+    # asks a registry of its own, by the rules that requests are judged by.
+    builders = ("service", "inside", "origin_advice")
+    if module.path in {f"collector/{name}.py" for name in builders}:
         return
     for call, name in module.calls():
         if name and not name.startswith(".") and module.meant(name) in BUILT_IN_SERVICE:

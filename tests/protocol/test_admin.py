@@ -99,7 +99,7 @@ def test_only_what_people_log_in_with_is_open(tmp_path: Path) -> None:
     async def play() -> None:
         async with app.running(tmp_path, settings(tmp_path)) as collector:
             found = {(r.method, r.path) for r in routes(collector) if r.is_open}
-            files = {("GET", "/dashboard/style.css"), ("GET", "/dashboard/icon.svg")}
+            files = {("GET", f"/dashboard/{one}") for one in ("style.css", "icon.svg", "live.js")}
             assert found == {("GET", LOGIN), ("POST", LOGIN), *files}
 
     app.run(play())

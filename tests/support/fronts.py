@@ -49,6 +49,11 @@ class _Lifecycle:
         """See `edge.Lifecycle`."""
 
 
+def has_told(piece: bytes) -> bool:
+    """Whether a piece of an answer that goes on is a message, and no remark on the connection."""
+    return piece.startswith(b"data:")
+
+
 class RsgiScope:
     """The head of a request; the server makes no texts of values outside of ASCII."""
 
@@ -73,6 +78,23 @@ class Exchange:
     def __init__(self, pieces: Sequence[bytes]) -> None:
         self.pieces = list(pieces)
         self.answers: list[tuple[int, list[tuple[str, str]], bytes]] = []
+        self._gone = asyncio.Event()
+
+    def response_stream(self, status: int, headers: list[tuple[str, str]]) -> "Exchange":
+        """Begin an answer that goes on."""
+        self.response_bytes(status, headers, b"")
+        return self
+
+    async def send_bytes(self, data: bytes) -> None:
+        """One piece of it. This client goes away when it was told something."""
+        [(status, headers, body)] = self.answers
+        self.answers = [(status, headers, body + data)]
+        if has_told(data):
+            self._gone.set()
+
+    async def client_disconnect(self) -> None:
+        """Until the client goes away."""
+        await self._gone.wait()
 
     def __call__(self) -> "asyncio.Task[bytes]":
         """All of it."""
@@ -114,7 +136,7 @@ async def _ask_rsgi(edge: Edge, asked: Asked) -> Answered:
     [(status, fields, body)] = exchange.answers
     headers = dict(fields)
     assert "content-length" not in headers, "the server adds it"
-    if status != 204:
+    if status != 204 and headers.get("content-type") != "text/event-stream":
         headers["content-length"] = str(len(body))
     return Answered(status, headers, body, len(exchange.pieces))
 
@@ -131,19 +153,28 @@ async def _ask_asgi(edge: Edge, asked: Asked) -> Answered:
     }
     pieces = list(asked.pieces)
     sent: list[dict[str, Any]] = []
+    gone = asyncio.Event()
 
     async def receive() -> dict[str, Any]:
         await asyncio.sleep(0)
+        if not pieces:
+            await gone.wait()
+            return {"type": "http.disconnect"}
         piece = pieces.pop(0)
         return {"type": "http.request", "body": piece, "more_body": bool(pieces)}
 
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
+        if has_told(message.get("body", b"")):
+            gone.set()
 
     await asgi.serve(edge, scope, receive, send)
-    assert [m["type"] for m in sent] == ["http.response.start", "http.response.body"]
-    fields = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
-    return Answered(sent[0]["status"], fields, sent[1]["body"], len(pieces))
+    head, *bodies = sent
+    assert head["type"] == "http.response.start"
+    assert {message["type"] for message in bodies} == {"http.response.body"}
+    assert [one.get("more_body", False) for one in bodies] == [True] * (len(bodies) - 1) + [False]
+    fields = {name.decode(): value.decode() for name, value in head["headers"]}
+    return Answered(head["status"], fields, b"".join(m["body"] for m in bodies), len(pieces))
 
 
 def _never(error: Exception) -> None:

@@ -161,6 +161,9 @@ class _Life:
         """See `edge.Lifecycle`."""
         self.told.append("stop")
 
+    def told_to_stop(self) -> None:
+        """See `edge.Edge`."""
+
 
 def test_rsgi_starts_and_stops_with_the_server() -> None:
     """Everything is there before the first request, and put away after the last one."""
