@@ -3,6 +3,7 @@
 import base64
 import copy
 import json
+import re
 import time
 import uuid
 from collections.abc import Iterator
