@@ -28,6 +28,7 @@ from collector.http import Body, BodyReader, Disconnected, body_length
 from collector.ids import uuid4, uuid4_hex
 from collector.logs import WITHOUT_MESSAGE
 from collector.metrics import Metrics
+from collector.origin import request_host
 from collector.pace import Pace
 from collector.pages import WITHOUT_CORS
 from collector.pipeline import Pipeline
@@ -286,9 +287,12 @@ class Edge:
         self, endpoint: PlainEndpoint | None, scope: Scope, headers: Headers
     ) -> Response:
         request = self._request(scope, headers, has_id=True)
+        origins = self._metrics.origins
         if endpoint is not None:
             if not self._trusts(headers):
                 refusal = Refusal(ORIGIN_REFUSED, "no application trusts this origin")
+                host = request_host(headers)
+                origins.note(refusal.kind, endpoint.path, host, now_us=request.now_us)
                 return endpoint.refuse(request, refusal, None)
             return endpoint.answer(request, uuid4_hex())
         page = self._pages.get(request.path)
@@ -296,9 +300,12 @@ class Edge:
             return _answer_page(request.method, page, scope)
         routes = self._paths.get(request.path)
         if routes is None:
+            if request.method == "OPTIONS":
+                origins.note_preflight(request.path, headers, "", request.now_us)
             return Response(404, _PROBLEM, _NOT_FOUND)
         methods = ", ".join([*(route.method for route in routes), "OPTIONS"])
         if request.method == "OPTIONS":
+            origins.note_preflight(request.path, headers, methods, request.now_us)
             return http.preflight(headers, methods)
         refusal = Refusal(METHOD_NOT_ALLOWED, f"use {methods}")
         response = routes[0].refuse(request, refusal, None)

@@ -23,6 +23,7 @@ from collector.admin_throttle import FailedLogins
 from collector.auditwatch import AuditWatch
 from collector.config import Config
 from collector.dashboard import site as dashboard
+from collector.dashboard.install import Deliver
 from collector.dashboard.known import Known, Watch
 from collector.http import BodyReader
 from collector.metrics import Metrics
@@ -70,6 +71,7 @@ class Inside:
         bodies: BodyReader,
         addresses: AddressReader,
         reload: Reload,
+        deliver: Deliver,
         access: Callable[[], Access],
         clocks: Clocks,
     ) -> None:
@@ -90,10 +92,7 @@ class Inside:
             configuration=reload.told,
         )
         lookups = Lookups(
-            config.storage.directory,
-            files,
-            in_thread=clocks.in_thread,
-            wait=clocks.wait,
+            config.storage.directory, files, in_thread=clocks.in_thread, wait=clocks.wait
         )
         api = Api(state, lookups, today=clocks.today)
         self.questions = Questions(config.storage.directory, files, clocks.now_us)
@@ -108,7 +107,8 @@ class Inside:
             today=clocks.today,
         )
         streams = Streams()
-        routes = [*api.routes, *dashboard.routes(known, gate, streams)]
+        offers = dashboard.Offers(metrics.origins, deliver)
+        routes = [*api.routes, *dashboard.routes(known, gate, streams, offers)]
         self.admin = Admin(routes, gate=gate, bodies=bodies, streams=streams)
         subject = openapi.Subject(
             endpoints=ENDPOINTS,

@@ -9,6 +9,8 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from collector.refused_origins import RefusedOrigins
+
 # Seconds. From a fast disk's sync to a request that has waited for a slow one.
 SECONDS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 ROWS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)
@@ -61,6 +63,8 @@ class Metrics:
         self.commit_events = Histogram(ROWS)
         self.ack_seconds = Histogram(SECONDS)
         self.flush_seconds = Histogram(SECONDS)
+        # Has names that clients make up, hence is for people and no series.
+        self.origins = RefusedOrigins()
 
     def count_event(self, labels: EventLabels, count: int = 1) -> None:
         """Count `count` events of one outcome."""

@@ -59,6 +59,7 @@ _MEANINGS: Final[Mapping[int, str]] = {
     403: "Not from here, or not from a page of this collector.",
     405: "Another method.",
     408: "The form did not arrive in time.",
+    409: "It cannot be done; the page says why.",
     413: "Too long for a form.",
     415: "Not a form.",
     429: "Too many wrong tokens.",

@@ -20,6 +20,7 @@ from collector.access import Access, Caller, Refused
 from collector.adapters.contract import Budget, Endpoint, Request, Response
 from collector.config import Site
 from collector.event import Batch, Event, Outcome, Verdict
+from collector.origin import request_host
 from collector.quarantine import Quarantine
 from collector.refusal import (
     QUARANTINED,
@@ -62,6 +63,7 @@ class Pipeline:
         caller = self.access.head(endpoint, request, address)
         if not isinstance(caller, Refused):
             return caller
+        self._note_origin(endpoint, request, caller.refusal)
         if endpoint.refusals_vary:
             return self.refuse(endpoint, request, caller.refusal, caller.budget, caller.site)
         return self.refuse_alike(endpoint, caller.refusal, caller.site)
@@ -151,6 +153,17 @@ class Pipeline:
                 assert site is not None, "an event without a site is refused"
                 tally.repeat(site.id)
         return has_refusal
+
+    def _note_origin(self, endpoint: Endpoint, request: Request, refusal: Refusal) -> None:
+        """Have a head that was refused for where it comes from be told to the operator."""
+        if endpoint.credentials == "key":
+            return
+        head = endpoint.read_head(request)
+        asked = "" if isinstance(head, Refusal) else head.app_id
+        host = request_host(request.headers)
+        self._counts.origins.note(
+            refusal.kind, endpoint.path, host, asked=asked, now_us=request.now_us
+        )
 
     # --- answers
 

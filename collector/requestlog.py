@@ -1,8 +1,8 @@
 """One log line per request, for those who ask for it (`server.log_requests`); else not even made.
 
-Tells method, path, status, time, size and endpoint; of an answer that goes on, when it began. Never the query, the sender's address, header
-fields or a body; and a path or method only if it is one of ours, because whatever else stands there
-is the sender's own text.
+Tells method, path, status, time, size and endpoint; of an answer that goes on, when it began. Never
+the query, the sender's address, header fields or a body; and a path or method only if it is one of
+ours, because whatever else stands there is the sender's own text.
 """
 
 import logging

@@ -48,16 +48,7 @@ from collector.takeover import take_over
 from collector.tally import Counts
 from collector.turns import Turns
 from collector.usage import UsageKeeper
-from storage import (
-    Files,
-    Locked,
-    SmallFiles,
-    StorageError,
-    Store,
-    aside,
-    census,
-    layout,
-)
+from storage import Files, Locked, SmallFiles, StorageError, Store, aside, census, layout
 
 _log: Final = logging.getLogger("collector")
 
@@ -210,6 +201,8 @@ class Service:
             bodies=self._bodies,
             addresses=addresses,
             reload=self._reload,
+            # The edge is still to be made.
+            deliver=lambda head, body: self._edge.answer(head, body),  # noqa: PLW0108
             access=lambda: pipeline.access,
             clocks=Clocks(now_us, _monotonic_us, asyncio.to_thread, time.sleep),
         )

@@ -84,6 +84,7 @@ class Counts:
 
     def __init__(self, book: Book, metrics: Metrics) -> None:
         self.book = book
+        self.origins = metrics.origins
         self._metrics = metrics
 
     def open(self, protocol: str, time_us: int) -> Tally:

@@ -227,6 +227,14 @@ class Turns:
                 continue
             found = access.item_site(caller, item.row.site_id)
             if isinstance(found, Refusal):
+                if caller.key is None:
+                    self._counts.origins.note(
+                        found.kind,
+                        endpoint.path,
+                        caller.origin,
+                        asked=item.row.site_id,
+                        now_us=self._now_us(),
+                    )
                 items[index] = found
                 sites.append(None)
                 continue

@@ -3,6 +3,7 @@
 import base64
 import copy
 import json
+import re
 import time
 import uuid
 from collections.abc import Iterator
@@ -232,10 +233,18 @@ def test_what_was_sent_is_shown_as_text(tmp_path: Path, chromium: Browser) -> No
         assert stored > 150, "most members take any text"
         assert shown > stored // 3
         for text in NASTY:
+            page = watched.open(f"/dashboard/receipt?id={quote(text)}")
+            # As an idempotency key the short one was stored; as an event id both were refused, and
+            # are shown as they are kept.
+            assert re.search("Accepted|Refused", page.inner_text("main"))
+            assert page.input_value("#look-up")
             for path in ("pages", "referrers", "devices", "countries", "live", "keys", "lake"):
                 member = quote(text)
                 page = watched.open(f"/dashboard/{path}?site={member}&value={member}&key={member}")
                 assert page.locator("h1").count() == 1
+        # The id of an event leads to its receipt, which shows its members, too.
+        watched.open("/dashboard").click("text=its receipt >> nth=0")
+        assert "Accepted" in watched.page.inner_text("main")
         watched.context.close()
 
 
@@ -270,6 +279,7 @@ def test_the_page_fits(tmp_path: Path, chromium: Browser) -> None:
                     "/dashboard/login",
                     "/dashboard/pages",
                     "/dashboard/lake",
+                    "/dashboard/receipt?id=unknown",
                 ):
                     page = watched.open(path)
                     _assert_usable(page)

@@ -217,8 +217,10 @@ BUILT_IN_RUNNING: Final = frozenset(
 
 def one_composition_root(module: Module) -> Iterator[Fault]:
     """`collector/service.py` builds; everybody else is handed what he needs."""
-    # What is for operators is built in a module of its own, which only the former calls.
-    if module.path in {"collector/service.py", "collector/inside.py"}:
+    # What is for operators is built in a module of its own, which only the former calls. Advice
+    # asks a registry of its own, by the rules that requests are judged by.
+    builders = ("service", "inside", "origin_advice")
+    if module.path in {f"collector/{name}.py" for name in builders}:
         return
     own = BUILT_IN_RUNNING if module.path == "collector/running.py" else frozenset()
     for call, name in module.calls():

@@ -135,10 +135,13 @@ def test_what_cannot_be_seen_is_shown(text: str, shown: str) -> None:
 
 
 def test_html_is_made_in_one_place() -> None:
-    """No other module makes a piece of a page from a text, nor writes a tag."""
+    """No other module makes a piece of a page from a text, nor writes a tag.
+
+    What is to be pasted into pages of others has tags, and is text here.
+    """
     assert isinstance(tag("p"), Html)
     for path in ROOT.glob("collector/**/*.py"):
         if path.name != "html.py":
             text = path.read_text(encoding="utf-8")
             assert "Html(" not in text, path
-            assert "</" not in text, path
+            assert "</" not in text or path.name == "snippets.py", path
