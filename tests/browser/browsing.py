@@ -80,7 +80,7 @@ class PageServer:
                 path = urlsplit(self.path).path
                 body = server.file(path)
                 self.send_response(200 if body is not None else 404)
-                self.send_header("Content-Type", _TYPES.get(Path(path).suffix, "text/plain"))
+                self.send_header("Content-Type", server.media(path))
                 self.send_header("Cache-Control", server.cache_control)
                 self.end_headers()
                 self.wfile.write(body or b"")
@@ -107,6 +107,10 @@ class PageServer:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+
+    def media(self, path: str) -> str:
+        """The type of the file at `path`."""
+        return _TYPES.get(Path(path).suffix, "text/plain")
 
     def file(self, path: str) -> bytes | None:
         """The body for `path`, None if there is none."""

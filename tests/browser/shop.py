@@ -98,6 +98,10 @@ class Shop(PageServer):
         page = self._made.get(path)
         return super().file(path) if page is None else page.encode()
 
+    def media(self, path: str) -> str:
+        """What was made is HTML, whatever it is called."""
+        return super().media("page.html" if path in self._made else path)
+
     def make(self, *paths: str, head: str = "", body: str = "", **options: object) -> None:
         """Have a page at each of `paths`, which calls `init` with `options` and is high.
 
@@ -143,7 +147,8 @@ class Shop(PageServer):
     def go(self, visitor: Visitor, path: str) -> None:
         """Load a page; returns when its script has run."""
         visitor.page.goto(self.url(path))
-        visitor.page.wait_for_function("window.__scnv")
+        # An expression that is a function would be called.
+        visitor.page.wait_for_function("() => Boolean(window.__scnv)")
 
     def rows(self, folder: str) -> list[dict[str, Any]]:
         """The published rows of pages in `folder`, in order of their time."""
