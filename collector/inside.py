@@ -75,15 +75,8 @@ class Inside:
         access: Callable[[], Access],
         clocks: Clocks,
     ) -> None:
-        server, limits = config.server, config.limits
-        self.failures = FailedLogins(limits.admin_failed_auth_per_minute, limits.addresses_max)
-        gate = Gate(
-            server.admin_token_sha256,
-            addresses=addresses,
-            sessions=Sessions(server.admin_session_ms),
-            failures=self.failures,
-            monotonic_us=clocks.monotonic_us,
-        )
+        server = config.server
+        gate = self._gate(config, addresses, clocks)
         state = StateReader(
             metrics,
             gauges,
@@ -122,6 +115,17 @@ class Inside:
             trouble=trouble,
             describe=lambda: openapi.describe(subject, clocks.now_us() // 1_000),
             gate=gate if server.metrics_need_token else None,
+        )
+
+    def _gate(self, config: Config, addresses: AddressReader, clocks: Clocks) -> Gate:
+        server, limits = config.server, config.limits
+        self.failures = FailedLogins(limits.admin_failed_auth_per_minute, limits.addresses_max)
+        return Gate(
+            server.admin_token_sha256,
+            addresses=addresses,
+            sessions=Sessions(server.admin_session_ms),
+            failures=self.failures,
+            monotonic_us=clocks.monotonic_us,
         )
 
     def _watch(

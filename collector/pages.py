@@ -24,7 +24,7 @@ METRICS: Final = "/metrics"
 OPENAPI: Final = "/openapi.json"
 SNIPPET: Final = "/s.js"
 # What says itself which pages may read it. Metrics: none of another origin, for they name sites,
-# and tell how much traffic these have; an operator happens to have such pages open. The script: all.
+# and tell how much traffic these have; operators have such pages open by chance. The script: all.
 WITHOUT_CORS: Final = frozenset({METRICS, SNIPPET})
 
 Page = Callable[[Asker], Response]

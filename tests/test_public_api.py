@@ -15,6 +15,7 @@ SURFACE = {
     "types": {"Who"},
     "modules": {
         "aside",
+        "backup",
         "asidereader",
         "byhand",
         "census",

@@ -231,7 +231,7 @@ def test_a_scan_lasts_sixty_days_a_session_half_an_hour(shop: Shop) -> None:
 
 
 def test_a_visitor_is_a_cookie_of_a_year(shop: Shop) -> None:
-    """One cookie of the page's own, which no other site gets, and what the vendor's readers know."""
+    """One cookie of the page's own, which no other site gets, and what the vendor's readers do."""
     shop.make("/cookie/page", autoPageview=True)
     visitor = shop.visit(f"/cookie/page?scnv={SCAN}")
     [row] = shop.wait_for(visitor, "cookie", 1)
@@ -294,7 +294,7 @@ def test_global_privacy_control_is_honoured(shop: Shop) -> None:
 
 
 def test_consent_is_waited_for(shop: Shop) -> None:
-    """While it is pending nothing leaves and nothing is kept; once given, everything has its time."""
+    """While it is pending nothing leaves and nothing is kept; once given, all has its own time."""
     shop.make("/consent/page", autoPageview=True, consent="pending")
     visitor = shop.visit(f"/consent/page?scnv={SCAN}")
     visitor.call("track", "told")
@@ -392,7 +392,7 @@ def test_what_the_page_hands_over_is_taken_as_it_is(shop: Shop) -> None:
 
 
 def test_a_strict_policy_lets_it_work(shop: Shop, tracking: CollectorProcess) -> None:
-    """With the two sources that SNIPPET.md names, a known hash, and isolation, it does all it does."""
+    """With the two sources that SNIPPET.md names, a known hash, and isolation, it works as ever."""
     script = tracking.request("GET", "/s.js").body
     integrity = base64.b64encode(sha256(script).digest()).decode()
     policy = (
@@ -417,7 +417,7 @@ def test_a_strict_policy_lets_it_work(shop: Shop, tracking: CollectorProcess) ->
 
 def test_the_snippet_of_the_page_works(shop: Shop, tracking: CollectorProcess) -> None:
     """What SNIPPET.md tells people to copy, with their own address in it, tracks a page."""
-    [block, *_] = [b for b in pages.blocks(pages.page("docs/SNIPPET.md"), "html")]
+    [block, *_] = pages.blocks(pages.page("docs/SNIPPET.md"), "html")
     assert STUB.rstrip(";") in "".join(block.text.split()).replace("function()", "function()")
     shop.write(
         "/documented/page", head=block.text.replace("https://events.example.com", tracking.url)
@@ -428,7 +428,7 @@ def test_the_snippet_of_the_page_works(shop: Shop, tracking: CollectorProcess) -
 
 
 def test_debug_tells_what_happens(shop: Shop) -> None:
-    """`debug: true`: what was sent and why not is in the console; otherwise the console is empty."""
+    """`debug: true`: what was sent and why not is in the console; otherwise that stays empty."""
     shop.make("/debug/page", autoPageview=True, debug=True)
     shop.make("/debug/silent", autoPageview=True)
     for page, is_told in (("page", True), ("silent", False)):

@@ -1,4 +1,4 @@
-"""The collector's script in a real Chromium: how events get through when something is in the way."""
+"""The collector's script in a real Chromium: how events get through what is in their way."""
 
 import json
 from collections.abc import Iterator
@@ -207,6 +207,7 @@ def test_an_event_whose_answer_is_lost_is_stored_once(
 ) -> None:
     """It is sent again under the same id, so that the views have it once."""
     visitor = _start(shop, "lost")
+
     def lose(route: Route) -> None:
         route.fetch()
         route.abort("connectionreset")
@@ -219,7 +220,7 @@ def test_an_event_whose_answer_is_lost_is_stored_once(
     assert [str(row["event_id"]) for row in rows] == [first, first]
     assert sorted(row["is_duplicate"] for row in rows) == [0, 1]
     counted = tracking.query(
-        "SELECT count(*) AS n FROM valid_events WHERE page_url LIKE '%/lost/%'"  # noqa: S608
+        "SELECT count(*) AS n FROM valid_events WHERE page_url LIKE '%/lost/%'"
     )
     assert counted == [{"n": 1}]
 
@@ -273,7 +274,7 @@ def test_a_wait_goes_over_to_the_next_page(shop: Shop, tracking: CollectorProces
 
 
 def test_waits_grow_until_the_collector_is_back(shop: Shop, tracking: CollectorProcess) -> None:
-    """Without a word from it: a second, two, four; in an hour a handful of requests, not thousands."""
+    """Without a word from it: a second, two, four; in an hour a handful, not thousands."""
     shop.make("/down/page")
     visitor = shop.visitor()
     visitor.page.clock.install()

@@ -334,7 +334,8 @@ def test_wrong_tokens_are_throttled_on_every_door(tmp_path: Path) -> None:
             assert (answer.status, answer.headers["retry-after"]) == (429, "6")
             for route in closed(collector):
                 answer = await ask(collector, route, PUBLIC, BEARER)
-                assert (answer.status, answer.headers["retry-after"]) == (429, "6")
+                # The clock goes on while all doors are tried.
+                assert (answer.status, int(answer.headers["retry-after"]) <= 6) == (429, True)
                 if route.kind == "page":
                     assert (await ask(collector, route, {"Cookie": session})).status == 200
                     assert (await ask(collector, route, LOCAL, address=HERE)).status == 200
