@@ -1,5 +1,6 @@
 """The newest events, each of which opens to all its columns. Shared by pages that show rows."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -20,10 +21,17 @@ def show(title: str, found: Sequence[Mapping[str, Any]] | Trouble) -> Html:
         return section(title, notice(found.why, is_bad=True))
     if not found:
         return section(title, tag("p", "There are none yet."))
-    return section(title, tag("ol", map(_event, found), attributes={"class": "events"}))
+    # A stored repeat has the id of the event that it repeats: the oldest is 1.
+    seen: Counter[str] = Counter(str(row["event_id"]) for row in found)
+    lines = []
+    for row in found:
+        name = str(row["event_id"])
+        lines.append(_event(row, f"event-{name}-{seen[name]}"))
+        seen[name] -= 1
+    return section(title, tag("ol", lines, attributes={"class": "events"}))
 
 
-def _event(row: Mapping[str, Any]) -> Html:
+def _event(row: Mapping[str, Any], name: str) -> Html:
     kind = " ".join(str(row[name]) for name in ("event_type", "event_name") if name in row)
     time = str(row["received_time"])
     summary = tag(
@@ -37,9 +45,9 @@ def _event(row: Mapping[str, Any]) -> Html:
         tag("span", " marked", attributes={"class": "mark"}) if row.get("is_fraud") else None,
     )
     link = tag("a", "its receipt", attributes={"href": Link(RECEIPT, id=str(row["event_id"]))})
-    # Found again by its id when the page is made anew, so that what was opened stays open.
-    opened = {"id": f"event-{row['event_id']}"}
-    return tag("li", tag("details", summary, pairs(texts(row)), tag("p", link), attributes=opened))
+    # Found again by its name when the page is made anew, so that what was opened stays open.
+    named = {"id": name}
+    return tag("li", tag("details", summary, pairs(texts(row)), tag("p", link), attributes=named))
 
 
 def texts(row: Mapping[str, Any]) -> dict[str, Child]:
