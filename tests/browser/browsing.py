@@ -63,8 +63,8 @@ def executable() -> str:
 class PageServer:
     """Serves `pages/` and the bundles on a free loopback port; another origin than the collector.
 
-    `collector_url` is what `/settings.js` tells the pages, `cache_control` goes with every file. Use
-    it as a context manager.
+    `collector_url` is what `/settings.js` tells the pages, `cache_control` goes with every file.
+    Use it as a context manager.
     """
 
     def __init__(self) -> None:

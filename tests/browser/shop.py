@@ -27,7 +27,7 @@ STUB: Final = (
 )
 
 _EVENTS: Final = """
-    SELECT * FROM events WHERE page_url LIKE $$%s/%s/%%$$ ORDER BY event_time, received_time
+    SELECT * FROM events WHERE page_url LIKE $$%%%s/%s/%%$$ ORDER BY event_time, received_time
 """
 
 
