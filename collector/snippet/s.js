@@ -153,7 +153,8 @@
     const url = base + (isOne ? 'ct' : 'collect/batch');
     // As text it needs no preflight; the collector takes it for JSON all the same.
     const payload = isOne ? batch[0] : '{"events":[' + batch + ']}';
-    // A beacon tells nothing of its fate, and hides its origin where the page sends no referrer.
+    // A beacon tells nothing of its fate; and where a page sends no referrer the Fetch standard has
+    // it hide its origin, without which the collector refuses it.
     if (isLeaving && !('keepalive' in Request.prototype)) {
       return nav.sendBeacon(url, payload) || (queue = batch.concat(queue));
     }

@@ -162,6 +162,8 @@ class Shop(PageServer):
         rows: list[dict[str, Any]] = []
 
         def have_come() -> bool:
+            # Publishing takes longer than looking, which costs more.
+            visitor.page.wait_for_timeout(200)
             rows[:] = self.rows(folder)
             return len(rows) >= count
 

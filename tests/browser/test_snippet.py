@@ -385,9 +385,10 @@ def test_nothing_is_thrown_into_the_page(shop: Shop) -> None:
 
 def test_what_the_page_hands_over_is_taken_as_it_is(shop: Shop) -> None:
     """Metadata that changes after the call is sent as it was."""
-    shop.make("/copy/page")
+    shop.make("/copy/page", consent="pending")
     visitor = shop.visit(f"/copy/page?scnv={SCAN}")
     visitor.page.evaluate("const cart = {n: 1}; scanova('track', 'cart', cart); cart.n = 2")
+    visitor.call("consent", "granted")
     [row] = shop.wait_for(visitor, "copy", 1)
     assert row["metadata"] == {"n": 1}
 

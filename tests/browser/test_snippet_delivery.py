@@ -102,7 +102,7 @@ def test_a_click_that_leads_away_arrives(shop: Shop) -> None:
 
 
 def test_a_page_that_hides_where_requests_come_from_is_left(shop: Shop) -> None:
-    """Under `no-referrer` a beacon would say that it comes from nowhere, and be refused."""
+    """Under `no-referrer`, too, the collector learns which site the last event is of."""
     hidden = '<meta name="referrer" content="no-referrer">'
     shop.make("/hidden/page", head=hidden)
     visitor = shop.visit(f"/hidden/page?scnv={SCAN}")
