@@ -23,8 +23,8 @@ READINESS: Final = "/readyz"
 METRICS: Final = "/metrics"
 OPENAPI: Final = "/openapi.json"
 SNIPPET: Final = "/s.js"
-# What says itself which pages may read it. Metrics: none of another origin, for they name sites,
-# and tell how much traffic these have; operators have such pages open by chance. The script: all.
+# What says itself which pages may read it. Metrics: none of another origin, though an operator has
+# it open, for they name sites, and tell how much traffic these have. The script: all.
 WITHOUT_CORS: Final = frozenset({METRICS, SNIPPET})
 
 Page = Callable[[Asker], Response]

@@ -16,11 +16,11 @@
   const CHARS_MAX = 20000;
   const UUID = /^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}$/i;
 
-  let site, settings = {}, base = '/', consent, landed, scan, visit, address, referrer, depth;
+  let site, settings = {}, base = '/', consent, landed, scan, visit, address, depth;
   // Events that may not leave yet, and those that may, as JSON.
   let held = [], queue = [];
   // How many requests are under way, how many failed in a row, when the next may leave.
-  let busy = 0, fails = 0, until = 0, isTold, timer, scrolling;
+  let busy = 0, fails = 0, until = 0, isTold, isGone, timer, scrolling;
 
   const now = Date.now;
   const note = (...words) => settings.debug && console.log('[scanova]', ...words);
@@ -36,9 +36,10 @@
   const uuid = () => '10000000-1000-4000-8000-100000000000'.replace(/[018]/g, (digit) =>
     (digit ^ crypto.getRandomValues(new Uint8Array(1))[0] & 15 >> digit / 4).toString(16));
   // An e-mail address is nobody's business, and the collector refuses events that have one.
-  const mask = (text) => text.replace(/[^\s?&=/:@]{1,64}(@|%40)[^\s?&/]+/gi, '***');
+  const mask = (text) => text.replace(/[^\s?&=/:@]{1,64}(@|%40)[^\s?&/#]+/gi, '***');
   // A fragment is a route, or a place in the page, or a secret: only the first is part of a page.
   const here = () => mask(location.href.replace(/#(?![!/]).*/, ''));
+  let cameFrom = mask(doc.referrer);
 
   // --- what is kept in the browser; where that is forbidden, nothing is kept in its stead
 
@@ -91,13 +92,13 @@
   const isRefused = () => consent == 'denied' || nav.globalPrivacyControl;
   const mayLeave = () => site && !isRefused() && consent != 'pending' && !doc.prerendering;
 
-  const track = (type, metadata) => {
+  const record = (type, metadata) => {
     if (isRefused() || !type) return note('not sent', type);
     held.push({
       event_id: uuid(),
       event_type: type + '',
       page_url: here(),
-      referrer: referrer,
+      referrer: cameFrom,
       timestamp: new Date().toISOString(),
       device: {
         user_agent: nav.userAgent,
@@ -151,15 +152,16 @@
     const isOne = batch.length < 2;
     const url = base + (isOne ? 'ct' : 'collect/batch');
     // As text it needs no preflight; the collector takes it for JSON all the same.
-    const body = isOne ? batch[0] : '{"events":[' + batch + ']}';
-    // A beacon tells nothing of its fate, and hides its origin where the page sends no referrer.
+    const payload = isOne ? batch[0] : '{"events":[' + batch + ']}';
+    // A beacon tells nothing of its fate; and where a page sends no referrer the Fetch standard has
+    // it hide its origin, without which the collector refuses it.
     if (isLeaving && !('keepalive' in Request.prototype)) {
-      return nav.sendBeacon(url, body) || (queue = batch.concat(queue));
+      return nav.sendBeacon(url, payload) || (queue = batch.concat(queue));
     }
     busy++;
     fetch(url, {
       method: 'POST',
-      body: body,
+      body: payload,
       keepalive: true,
       credentials: 'omit',
       signal: AbortSignal.timeout && AbortSignal.timeout(MINUTE_MS / 2)
@@ -170,9 +172,12 @@
       }
       busy--;
       fails = until = 0;
-      if (settings.debug) answer.text().then((text) => note(status, text, body));
+      if (settings.debug) answer.text().then((text) => note(status, text, payload));
       later(0);
-    }), safe(() => again(batch)));
+    }), safe(() => {
+      // To a page that is gone every request has failed, also those that outlive it.
+      isGone ? busy-- : again(batch);
+    }));
   };
   const again = (batch, after) => {
     busy--;
@@ -212,10 +217,10 @@
   const moved = safe((isShownAgain) => {
     const next = here();
     if (next == address && !isShownAgain) return;
-    if (next != address) referrer = address || mask(doc.referrer);
+    if (next != address && address) cameFrom = address;
     address = next;
     depth = 0;
-    if (settings.autoPageview) track('pageview');
+    if (settings.autoPageview) record('pageview');
   });
   const clicked = (event) => {
     const element = event.isTrusted && event.target.closest('a,button,[role=button]');
@@ -224,7 +229,7 @@
     // What can be edited holds what was typed.
     const isTyped = element.isContentEditable || element.querySelector('[contenteditable]');
     const text = get('data-scnv-name') || (!isTyped && element.innerText) || get('aria-label') || '';
-    track('click', {
+    record('click', {
       element_type: element.tagName,
       element_text: mask(text.trim().replace(/\s+/g, ' ')).slice(0, 100),
       destination_url: /^https?:/.test(element.href) ? mask(element.href) : undefined
@@ -233,7 +238,7 @@
   const submitted = (event) => {
     // By attribute: the property of a form is its field where one has the name.
     const get = (name) => event.target.getAttribute(name);
-    track('form_submit', {
+    record('form_submit', {
       form_name: mask(get('data-scnv-name') || get('aria-label') || get('name') || get('id') ||
         'unnamed-form'),
       form_action: mask(get('action') || location.pathname)
@@ -245,7 +250,7 @@
     // At the top nobody has scrolled: a new page of an application begins there. One percent is
     // for fractions of a pixel.
     while (scrollY > 0 && depth < 100 && seen + 1 >= depth + 25) {
-      track('scroll', {scroll_depth: depth += 25});
+      record('scroll', {scroll_depth: depth += 25});
     }
   });
 
@@ -256,7 +261,7 @@
     consent = value === undefined || /^(granted|pending)$/.test(value) ? value : 'denied';
     isRefused() ? forget() : release();
   };
-  const init = (id, options) => {
+  const begin = (id, options) => {
     if (site || !id) return note('init is ignored');
     settings = Object.assign({}, options);
     site = id + '';
@@ -264,10 +269,14 @@
     landed = new URLSearchParams(location.search).get('scnv');
     landed = UUID.test(landed) && landed;
     note('site', site, 'to', base);
-    on(win, 'pagehide', leave);
+    on(win, 'pagehide', () => {
+      leave();
+      isGone = true;
+    });
     on(doc, 'visibilitychange', () => doc.hidden ? leave() : flush());
     on(doc, 'prerenderingchange', release);
     on(win, 'pageshow', (event) => {
+      isGone = false;
       if (event.persisted) moved(true);
       flush();
     });
@@ -280,9 +289,10 @@
     if (settings.autoScroll) {
       on(win, 'scroll', () => scrolling = scrolling || setTimeout(scrolled, 200), {passive: true});
     }
-    moved();
     decide(settings.consent);
-    flush();
+    moved();
+    // Also what a page before could not send.
+    later(0);
     on(win, 'popstate', () => moved());
     for (const name of ['pushState', 'replaceState']) {
       const original = history[name];
@@ -293,7 +303,7 @@
       };
     }
   };
-  const commands = {init: init, track: track, consent: decide};
+  const commands = {init: begin, track: record, consent: decide};
 
   safe(() => {
     const stub = win.scanova, first = win.__scnv, script = doc.currentScript;

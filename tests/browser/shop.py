@@ -27,7 +27,7 @@ STUB: Final = (
 )
 
 _EVENTS: Final = """
-    SELECT * FROM events WHERE page_url LIKE $$%s/%s/%%$$ ORDER BY event_time, received_time
+    SELECT * FROM events WHERE page_url LIKE $$%%%s/%s/%%$$ ORDER BY event_time, received_time
 """
 
 
@@ -162,6 +162,8 @@ class Shop(PageServer):
         rows: list[dict[str, Any]] = []
 
         def have_come() -> bool:
+            # Publishing takes longer than looking, which costs more.
+            visitor.page.wait_for_timeout(200)
             rows[:] = self.rows(folder)
             return len(rows) >= count
 

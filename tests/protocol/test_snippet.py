@@ -39,7 +39,7 @@ def test_every_page_may_run_the_script(tmp_path: Path) -> None:
 
 
 def test_a_copy_that_is_still_good_is_not_sent_again(tmp_path: Path) -> None:
-    """304 without a body to whoever has it, also by a tag that a proxy made weak; else all."""
+    """304 and no body to whoever has it, also by a tag that a proxy made weak; else all of it."""
     [first] = _ask(tmp_path, ("GET", {}))
     tag = first.headers["etag"]
     assert tag.startswith('"'), "a strong one"
