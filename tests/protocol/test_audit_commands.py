@@ -196,7 +196,7 @@ def test_numbers_of_events_are_told_in_words(config: Path, tmp_path: Path) -> No
 def test_faults_are_one_line(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No data directory, a damaged day, a damaged file of the quarantine: told, no traceback."""
     noon_us = int(datetime(2026, 11, 26, 12, tzinfo=UTC).timestamp() * 1_000_000)
-    monkeypatch.setattr(service_module, "_now_us", lambda: noon_us)
+    monkeypatch.setattr(service_module, "now_us", lambda: noon_us)
     for command in (("audit",), ("receipt", "x")):
         result = _run(config, *command)
         assert (result.exit_code, "no such data directory" in result.output) == (1, True)

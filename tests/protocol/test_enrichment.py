@@ -311,7 +311,7 @@ def test_the_salt_goes_with_its_day_without_any_event(tmp_path, monkeypatch):
     """The running collector removes it; nobody needs to send anything."""
     clock_us = [1_835_395_199_000_000]  # 2028-02-28T23:59:59Z, before a leap day
     monkeypatch.setattr(service, "_SWEEP_S", 0.05)
-    monkeypatch.setattr(service, "_now_us", lambda: clock_us[0])
+    monkeypatch.setattr(service, "now_us", lambda: clock_us[0])
     state = tmp_path / "data" / "state"
 
     async def ask() -> None:

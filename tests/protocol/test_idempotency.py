@@ -39,7 +39,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Every collector of the test goes by it."""
     clock = Clock()
-    monkeypatch.setattr(service_module, "_now_us", clock)
+    monkeypatch.setattr(service_module, "now_us", clock)
     return clock
 
 
@@ -77,7 +77,7 @@ async def write_keys(collector: Collector) -> None:
     store._wal.seal()
     store.keys.freeze(store._wal.complete)
     for _ in range(500):
-        store.tick(service_module._now_us())
+        store.tick(service_module.now_us())
         if not (store.keys.frozen or store.keys.loose or store._waiting):
             return
         await asyncio.sleep(0.01)

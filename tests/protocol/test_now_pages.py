@@ -168,7 +168,7 @@ def test_the_lake_is_what_is_on_the_disk(tmp_path: Path) -> None:
             [log] = [row for row in found.rows("Files of the data") if row[0] == "log"]
             assert log[3] == f"{count} rows that are in no file yet"
             await collector.service._store.flushed()
-            collector.service._inside._panels._known.clear()
+            collector.service._inside.questions.panels._known.clear()
             found = await page(collector, "/dashboard/lake")
             [line] = found.rows("Files by date")
             parts = list(tmp_path.rglob("part-*.parquet"))

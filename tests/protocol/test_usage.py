@@ -50,7 +50,7 @@ def test_the_month_ends_on_the_first_in_utc(
 ) -> None:
     """The last microsecond of a month still counts in it, the next is a new one; restarts too."""
     clock = Clock("2026-11-30T23:59:59.999")
-    monkeypatch.setattr(service_module, "_now_us", clock)
+    monkeypatch.setattr(service_module, "now_us", clock)
     december, january = "2026-12-01T00:00:00.000Z", "2027-01-01T00:00:00.000Z"
 
     async def play() -> None:
