@@ -119,7 +119,7 @@ def load(
         for _ in range(_LOADS_MAX):
             response = await route.answer(_visit(query))
             assert response.status == 200
-            if PENDING.encode() not in response.body:
+            if f'class="{PENDING}"'.encode() not in response.body:
                 break
         return bytes(response.body)
 
