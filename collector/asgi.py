@@ -120,8 +120,8 @@ async def serve(edge: Edge, scope: dict[str, Any], receive: Receive, send: Send)
     status, fields, body = await edge.answer(AsgiScope(scope), AsgiBody(receive))
     headers = [(name.encode("latin-1"), value.encode()) for name, value in fields]
     if not isinstance(body, bytes):
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await _stream(body, receive, send)
+        start = {"type": "http.response.start", "status": status, "headers": headers}
+        await _stream(body, start, receive, send)
         return
     if body or status not in {202, 204}:
         headers.append((b"content-length", b"%d" % len(body)))
@@ -129,12 +129,15 @@ async def serve(edge: Edge, scope: dict[str, Any], receive: Receive, send: Send)
     await send({"type": "http.response.body", "body": body})
 
 
-async def _stream(stream: Stream, receive: Receive, send: Send) -> None:
+async def _stream(stream: Stream, start: dict[str, Any], receive: Receive, send: Send) -> None:
+    def piece_of(body: bytes) -> Awaitable[None]:
+        return send({"type": "http.response.body", "body": body, "more_body": True})
+
     gone = asyncio.ensure_future(_gone(receive))
     try:
-        async for piece in stream.pieces(gone):
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        await send(start)
+        if await stream.send_to(piece_of, gone):
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
     finally:
         stream.close()
         gone.cancel()

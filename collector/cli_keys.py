@@ -5,6 +5,7 @@ two seconds (`reload`).
 """
 
 import difflib
+import errno
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -19,11 +20,16 @@ from collector.cli_shared import EXIT_FAULTY, config_option, load, told_plainly
 from collector.config import Config, Key
 from collector.config_file import ConfigError
 from collector.usage import USAGE_FILE, MonthlyUsage
-from storage import Files, SmallFiles, StorageError, layout
+from storage import Files, Locked, SmallFiles, StorageError, layout
 
 # A running collector looks for orders twice a second.
 _PATIENCE_S: Final = 5.0
 _NONE_RUNS: Final = "none runs"
+_LOOK_S: Final = 0.05
+# How file systems of other machines say that a folder cannot be locked there.
+_CANNOT_LOCK: Final = frozenset(
+    {errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
+)
 
 
 @click.group("keys")
@@ -135,14 +141,27 @@ def _file_of(path: Path | None) -> Path:
 
 
 def _change(file: Path, edit: Callable[[bytes], bytes]) -> None:
-    """Replace what the file says by what `edit` makes of it, unless somebody was quicker.
+    """Replace what the file says by what `edit` makes of it, unless an editor was quicker.
 
     Raises OSError; ends the command where the file cannot be changed.
     """
     files = Files()
-    data = files.read(file)
+    # Of two commands at once the second has to change what the first has written.
+    lock = _lock_beside(file, files)
     try:
-        new = edit(data)
+        data = files.read(file)
+        new = _edited(file, data, edit)
+        if files.read(file) != data:
+            raise click.ClickException(f"{file}: was changed meanwhile; look again")
+        files.rewrite(file, new)
+    finally:
+        if lock is not None:
+            files.close(lock)
+
+
+def _edited(file: Path, data: bytes, edit: Callable[[bytes], bytes]) -> bytes:
+    try:
+        return edit(data)
     except ConfigError as error:
         for fault in error.faults:
             click.echo(str(fault), err=True)
@@ -151,9 +170,25 @@ def _change(file: Path, edit: Callable[[bytes], bytes]) -> None:
         raise click.ClickException(f"{file}: {error}") from None
     except KeyError:
         raise click.ClickException(f"{file}: was changed meanwhile; look again") from None
-    if files.read(file) != data:
-        raise click.ClickException(f"{file}: was changed meanwhile; look again")
-    files.rewrite(file, new)
+
+
+def _lock_beside(file: Path, files: Files) -> int | None:
+    """Have nobody else change it, as long as what is returned is open; None where nothing locks."""
+    folder = file.resolve().parent
+    waited_s, pause = 0.0, threading.Event()
+    while True:
+        try:
+            return files.lock_folder(folder)
+        except Locked:
+            if waited_s > _PATIENCE_S:
+                message = f"{file}: another command is changing it; try again"
+                raise click.ClickException(message) from None
+        except OSError as error:
+            if error.errno in _CANNOT_LOCK:
+                return None
+            raise
+        pause.wait(_LOOK_S)
+        waited_s += _LOOK_S
 
 
 def _close(name: str, config: Config) -> str:

@@ -20,11 +20,11 @@ from collector.admin_lookups import InThread, Lookups
 from collector.admin_sessions import Sessions
 from collector.admin_state import StateReader
 from collector.admin_throttle import FailedLogins
-from collector.auditwatch import AuditWatch
+from collector.beside import Beside
 from collector.config import Config
 from collector.dashboard import site as dashboard
 from collector.dashboard.install import Deliver
-from collector.dashboard.known import Known, Watch
+from collector.dashboard.known import NEWEST, Known, Watch
 from collector.http import BodyReader
 from collector.metrics import Metrics
 from collector.pages import Pages
@@ -38,6 +38,10 @@ from storage import Files
 
 # How often counters are looked at for what comes in a minute.
 _SAMPLE_S: Final = 1.0
+# For how long answers are told again, and how old what is told may be while another is looked for.
+_AUDIT_S: Final = {"fresh_s": 15.0, "stale_s": 60.0}
+# Whoever has sent an event and looks wants to see it.
+_NEWEST_S: Final = {"fresh_s": 0.0, "stale_s": 5.0}
 
 
 class Clocks(msgspec.Struct, frozen=True):
@@ -89,7 +93,6 @@ class Inside:
         )
         api = Api(state, lookups, today=clocks.today)
         self.questions = Questions(config.storage.directory, files, clocks.now_us)
-        self.forgetting = self.questions.forgetting
         watch = self._watch(metrics, gauges["collector_unflushed_rows"], api, access, clocks)
         known = Known(
             api,
@@ -142,12 +145,20 @@ class Inside:
             rates.sample(clocks.now_us())
 
         self._sampled = Periodic(sample, interval_s=_SAMPLE_S)
-        self._audit = AuditWatch(api.audit, today=clocks.today, now_us=clocks.now_us)
-        return Watch(rates, self._audit, lambda key: access().budget(key, clocks.now_us()))
+        now_us = clocks.now_us
+        self._audit = Beside(lambda: api.audit(clocks.today()), **_AUDIT_S, now_us=now_us)
+        self._newest = Beside(lambda: api.newest(NEWEST), **_NEWEST_S, now_us=now_us)
+        return Watch(rates, self._audit, self._newest, lambda key: access().budget(key, now_us()))
+
+    async def forget(self) -> None:
+        """Have no page show from memory what was removed from the files."""
+        self._newest.forget()
+        await self.questions.panels.forget()
 
     async def stop(self) -> None:
         """Give up the questions of the dashboard; their threads have ended when this returns."""
         self.admin.streams.end()
         await self._sampled.finish()
-        await self._audit.stop()
+        for one in (self._audit, self._newest):
+            await one.stop()
         await self.questions.stop()

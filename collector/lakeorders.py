@@ -30,12 +30,22 @@ class ErasureReceipt(msgspec.Struct):
 
 
 class LakeOrders:
-    """The handlers. `erase_aside` does for the quarantine what an erasure does for the rows."""
+    """The handlers. `erase_aside` does for the quarantine what an erasure does for the rows.
 
-    def __init__(self, store: Store, now_us: Callable[[], int], erase_aside: EraseAside) -> None:
+    `forget` has nobody told from memory what was removed.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        now_us: Callable[[], int],
+        erase_aside: EraseAside,
+        forget: Callable[[], Awaitable[None]],
+    ) -> None:
         self._store = store
         self._now_us = now_us
         self._erase_aside = erase_aside
+        self._forget = forget
 
     @property
     def handlers(self) -> dict[str, Handler]:
@@ -62,7 +72,14 @@ class LakeOrders:
             raise OrderFailed(f"not a person to erase: {error}") from error
         until_us = self._now_us()
         is_dry_run = bool(arguments.get("dry_run"))
-        erased = await byhand.erase(self._store, person, until_us, dry_run=is_dry_run, tell=tell)
+        try:
+            erased = await byhand.erase(
+                self._store, person, until_us, dry_run=is_dry_run, tell=tell
+            )
+        finally:
+            # Also where it failed halfway: of some dates the rows are gone.
+            if not is_dry_run:
+                await self._forget()
         proven = erasure.condition(
             msgspec.structs.replace(person, until_us=until_us), erased.visitors
         )

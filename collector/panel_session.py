@@ -20,6 +20,8 @@ _LOOK_S_MIN: Final = 1.0
 _LOOK_S_MAX: Final = 10.0
 # More than that is a few seconds of more than 2,000 events a second, which are soon in parts.
 _LOG_BYTES_MAX: Final = 8 * 1024 * 1024
+# Bound to the moment of asking: as a value of the question, each moment would be another one.
+_NOW: Final = "$now_us"
 
 
 class LakeSession:
@@ -43,9 +45,10 @@ class LakeSession:
         began_us = self._now_us()
         try:
             lake = self._opened(deadline)
-            result = lake.ask(
-                question.sql, dict(question.values), deadline=deadline, progress=progress
-            )
+            values = dict(question.values)
+            if _NOW in question.sql:
+                values[_NOW[1:]] = began_us
+            result = lake.ask(question.sql, values, deadline=deadline, progress=progress)
             rows = result.rows()
         except (StorageError, OSError):
             # Whatever is wrong with it: the next question begins anew.

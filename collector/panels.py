@@ -5,7 +5,8 @@ young enough is given again. Everything else is asked on threads that give way t
 wants the processor, and a page waits for it for a moment only: after that it shows what was known
 before, or how far the question has come. So no page is slow, and no question slows down intake.
 There are two lanes, one question after the other in each: what has to read rows, which may take
-long, does not hold up what is counted already. What was wanted last is asked first.
+long, does not hold up what is counted already. What was wanted last is asked first, and what nobody
+waits for any more makes way.
 
 Must not know what a page shows, nor run SQL of anybody else's.
 """
@@ -33,7 +34,10 @@ _KEPT_MAX: Final = 512
 # Many of these may be large: an answer has as many rows as its page shows.
 _ROWS_KEPT_MAX: Final = 200_000
 _WAITING_MAX: Final = 64
-_SECONDS_MAX: Final = 60.0
+_SECONDS_MAX: Final = 180.0
+# Nobody waits any more for what nobody has asked for so long: pages load themselves anew at least
+# every 15 s. It is given up then, if others wait.
+_UNWANTED_S: Final = 30.0
 # What a page waits for its answers.
 PATIENCE_S: Final = 0.12
 # What the session holds is given back when nobody has asked for so long.
@@ -46,7 +50,10 @@ _READS_ROWS: Final = re.compile(
 
 
 class Question(msgspec.Struct, frozen=True):
-    """One query of ours; `values` are bound to its `$names`. Equal questions share an answer."""
+    """One query of ours; `values` are bound to its `$names`. Equal questions share an answer.
+
+    `$now_us` is bound to the moment of asking (Unix microseconds).
+    """
 
     sql: str
     values: tuple[tuple[str, str | int | float | None], ...] = ()
@@ -110,17 +117,25 @@ class Lane(msgspec.Struct, frozen=True):
 
 
 class _Job:
-    def __init__(self, lane: Lane, generation: int) -> None:
+    def __init__(self, lane: Lane) -> None:
         self.lane = lane
         self.is_begun = False
-        self.generation = generation
         self.askers = 0
+        self.wanted_us = 0
+        self.is_given_up = False
+        self.deadline: Deadline | None = None
         self.share: float | None = None
         self.done = asyncio.Event()
 
     def progressed(self, share: float) -> None:
         """Called from another thread: one assignment."""
         self.share = share
+
+    def give_up(self) -> None:
+        """Have it end soon, without an answer."""
+        self.is_given_up = True
+        if self.deadline is not None:
+            self.deadline.end()
 
 
 class _Known(msgspec.Struct, frozen=True):
@@ -146,9 +161,7 @@ class Panels:
         self._known: OrderedDict[Question, _Known] = OrderedDict()
         self._jobs: dict[Question, _Job] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._deadlines: set[Deadline] = set()
         self._idle: asyncio.TimerHandle | None = None
-        self._generation = 0
         self._is_stopping = False
 
     async def ask(self, *questions: Question, patience_s: float = PATIENCE_S) -> Sequence[Told]:
@@ -181,24 +194,25 @@ class Panels:
 
         Of a person who was erased nothing is shown any more.
         """
-        self._generation += 1
         self._known.clear()
         for question, job in list(self._jobs.items()):
             if not job.is_begun:
                 del self._jobs[question]
                 job.done.set()
-        for deadline in list(self._deadlines):
-            deadline.end()
+        for job in self._jobs.values():
+            job.give_up()
+        # Behind what is being given up, but before whatever is asked from now on: that must not be
+        # told what a session still holds.
+        closed = [lane.call(lane.session.close) for lane in (self._kept, self._rows)]
         if self._tasks:
             await asyncio.wait(self._tasks)
-        for lane in (self._kept, self._rows):
-            await lane.call(lane.session.close)
+        await asyncio.gather(*closed)
 
     def _told(self, question: Question) -> Told:
         known, job = self._known.get(question), self._jobs.get(question)
         if known is not None:
             self._known.move_to_end(question)
-            is_too_old = self._now_us() - known.since_us > _STALE_S_MAX * 1e6
+            is_too_old = not 0 <= self._now_us() - known.since_us <= _STALE_S_MAX * 1e6
             if job is None or not is_too_old:
                 return known.told
         if job is None:
@@ -208,14 +222,16 @@ class Panels:
     def _start(self, question: Question) -> _Job | None:
         """What answers a question, None where the answer is there or nobody can be asked."""
         known = self._known.get(question)
-        if known is not None and self._now_us() < known.fresh_until_us:
+        # After a step back of the clock nobody knows how old an answer is.
+        if known is not None and known.since_us <= self._now_us() < known.fresh_until_us:
             return None
         job = self._jobs.get(question)
         if job is None and not self._is_stopping and self._has_place():
             lane = self._rows if _READS_ROWS.search(question.sql) else self._kept
-            job = _Job(lane, self._generation)
+            job = _Job(lane)
         if job is not None:
             # Who asks again goes to the front: somebody is looking at that page now.
+            job.wanted_us = self._now_us()
             self._jobs.pop(question, None)
             self._jobs[question] = job
             self._begin(job.lane)
@@ -231,9 +247,17 @@ class Panels:
         return len(self._jobs) < _WAITING_MAX
 
     def _begin(self, lane: Lane) -> None:
-        """Have the question asked that was wanted last, if nothing is asked in this lane."""
+        """Have the question asked that was wanted last, if nothing is asked in this lane.
+
+        What is asked there is given up when only others are waited for.
+        """
         ours = [(q, job) for q, job in self._jobs.items() if job.lane is lane]
-        if ours and not any(job.is_begun for _, job in ours):
+        begun = next((job for _, job in ours if job.is_begun), None)
+        if begun is not None:
+            unwanted_us = 0 if begun.askers else self._now_us() - begun.wanted_us
+            if len(ours) > 1 and unwanted_us > _UNWANTED_S * 1e6:
+                begun.give_up()
+        elif ours:
             question, job = ours[-1]
             job.is_begun = True
             task = asyncio.ensure_future(self._answer(question, job))
@@ -253,8 +277,8 @@ class Panels:
         if bug is not None:
             _log.error("a question of the dashboard failed: %s", question.sql, exc_info=bug)
         told = Failed("this could not be answered; the log says why") if bug else asked.result()
-        if job.generation != self._generation:
-            return  # it may tell what is to be forgotten
+        if job.is_given_up:
+            return  # or else it may tell what is to be forgotten
         seconds = told.seconds if isinstance(told, Found) else (now_us - began_us) / 1e6
         fresh_s = min(max(_FRESH_S_MIN, seconds * _FRESH_TIMES), _FRESH_S_MAX)
         since_us = told.as_of_us if isinstance(told, Found) else now_us
@@ -284,11 +308,10 @@ class Panels:
 
     def _asked(self, session: Session, question: Question, job: _Job) -> Found | Failed:
         """On the thread of a lane."""
-        deadline = Deadline(_SECONDS_MAX)
-        self._deadlines.add(deadline)
+        deadline = job.deadline = Deadline(_SECONDS_MAX)
         try:
             with deadline:
-                if self._is_stopping or job.generation != self._generation:
+                if self._is_stopping or job.is_given_up:
                     deadline.end()
                 return session.ask(question, deadline, job.progressed)
         except TookTooLong as error:
@@ -297,8 +320,6 @@ class Panels:
             # Its message may name a folder of this machine: it is for the log.
             _log.warning("a question of the dashboard failed: %s", error)
             return Failed("the files cannot be read at present; the log says why")
-        finally:
-            self._deadlines.discard(deadline)
 
 
 def bound(values: Mapping[str, str | int | float | None]) -> tuple[tuple[str, Any], ...]:

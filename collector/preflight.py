@@ -27,16 +27,28 @@ def with_port(config: Config) -> Config:
 def maybe_problem(config: Config) -> str | None:
     """Why this collector cannot run, as far as it can be known before a worker is started."""
     directory = config.storage.directory
-    try:
-        Files().make_folder(directory)
-    except OSError as error:
-        return f"{directory} cannot be used: {error.strerror}"
+    problem = _maybe_missing(directory)
+    if problem:
+        return problem
     # The worker of a supervisor that was just killed is gone in a moment, and so is its hold.
     deadline_s = time.monotonic() + _LOCK_WAIT_S
     while problem := _maybe_taken(directory) or _maybe_listening(config):
         if time.monotonic() > deadline_s:
             return problem
         time.sleep(0.05)
+    return None
+
+
+def maybe_unusable(directory: Path) -> str | None:
+    """Why a data directory cannot be had right now; one that is missing is made."""
+    return _maybe_missing(directory) or _maybe_taken(directory)
+
+
+def _maybe_missing(directory: Path) -> str | None:
+    try:
+        Files().make_folder(directory)
+    except OSError as error:
+        return f"{directory} cannot be used: {error.strerror}"
     return None
 
 

@@ -1,21 +1,23 @@
 """The threads on which questions of the dashboard are asked, and their end.
 
-Two lanes (`panels`), each with a DuckDB session of its own, both at the lowest priority. A part of
-the composition root (`inside`).
+Two lanes (`panels`), each with a DuckDB session of its own, both at a low priority. A part of the
+composition root (`inside`).
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-from collector.lakeorders import EraseAside
 from collector.panel_session import LakeSession
 from collector.panels import Lane, Panels
-from storage import Files, Person, give_way
+from storage import Files, give_way
 
-_NICE: Final = 19
+# Beside a thread of intake that wants a whole core, a lane gets 4 % of it: Linux shares by weights,
+# 1,024 at nice 0, 45 at 14. That is what intake may lose; at 19 it is 1.4 %, and a question of a
+# second takes more than a minute.
+_NICE: Final = 14
 # Lanes, and the megabytes that DuckDB may take in each, beyond which it spills: what is counted
 # already is small, but for the different visitors of a long range; rows are read in pieces.
 _LANES: Final = {"kept": 384, "rows": 256}
@@ -34,18 +36,6 @@ class Questions:
             for name, thread in self._threads.items()
         )
         self.panels = Panels(kept.session, run=kept.call, now_us=now_us, rows=rows)
-
-    def forgetting(self, erase: EraseAside) -> EraseAside:
-        """`erase`, and no page shows from memory what was removed."""
-
-        async def erase_and_forget(
-            person: Person, is_dry_run: bool, values: Sequence[str]
-        ) -> Mapping[str, int]:
-            if not is_dry_run:
-                await self.panels.forget()
-            return await erase(person, is_dry_run, values)
-
-        return erase_and_forget
 
     async def stop(self) -> None:
         """Give up what is being asked; the threads have ended when this returns."""

@@ -92,7 +92,9 @@ class Reload:
         self._failures = 0
         self._file: Watched[Config] | None = None
         if config.path is not None:
-            self._file = Watched(config.path, read, "the configuration", is_quiet=True)
+            self._file = Watched(
+                config.path, read, "the configuration", is_quiet=True, names_files=True
+            )
             self._file.value = config
         self._is_first = True
 

@@ -82,8 +82,7 @@ class RsgiApp:
         gone = asyncio.ensure_future(disconnect)
         try:
             transport = protocol.response_stream(status, fields)
-            async for piece in stream.pieces(gone):
-                await transport.send_bytes(piece)
+            await stream.send_to(transport.send_bytes, gone)
         except self._closed:
             # Nobody is there to be told.
             pass

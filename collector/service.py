@@ -321,7 +321,7 @@ class Service:
     def _open_orders(self, clock: Clock) -> None:
         """Begin to look for what commands ask."""
         directory = self._config.storage.directory
-        lake = LakeOrders(self._store, now_us, self._inside.forgetting(self._quarantine.erase))
+        lake = LakeOrders(self._store, now_us, self._quarantine.erase, self._inside.forget)
         replay = Replay(
             pipeline=self._pipeline,
             quarantine=self._quarantine,

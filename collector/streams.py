@@ -5,7 +5,9 @@ Rules that this module keeps:
 1. There are only so many at a time, for each keeps a connection; the next one is refused.
 2. A stream ends when whoever listens goes away or may listen no longer, and when the collector
    stops: the server waits for every answer, so that one which went on would hold up the stop.
-3. Nothing new is said twice; after a while of nothing new a comment tells both sides, and whatever
+3. Whoever listens and takes nothing is waited for a little while only; and no stream lasts longer
+   than ten minutes, so that what waits on its way is bounded. Browsers come again.
+4. Nothing new is said twice; after a while of nothing new a comment tells both sides, and whatever
    stands between them, that the other one is there.
 
 Must not know what is told.
@@ -13,7 +15,7 @@ Must not know what is told.
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from collector.adapters.contract import Header, Response
@@ -21,6 +23,8 @@ from collector.adapters.contract import Header, Response
 AT_MOST: Final = 16
 _EVERY_S: Final = 1.0
 _STILL_HERE_S: Final = 10.0
+_PATIENCE_S: Final = 10.0
+_LIFE_S: Final = 600.0
 _STILL_HERE: Final = b": still here\n\n"
 # After a stream ended by itself, browsers come again after so many milliseconds.
 _HELLO: Final = b"retry: 3000\n\n"
@@ -44,8 +48,8 @@ class Stream:
     async def pieces(self, gone: "asyncio.Future[Any]") -> AsyncIterator[bytes]:
         """What to send, when it is to be sent; `gone` is done when nobody listens any more."""
         yield _HELLO
-        told, silent_s = b"", 0.0
-        while not (gone.done() or self._owner.is_over):
+        told, silent_s, lived_s = b"", 0.0, 0.0
+        while lived_s < _LIFE_S and not (gone.done() or self._owner.is_over):
             message = self._compose()
             if message is None:
                 return
@@ -57,10 +61,29 @@ class Stream:
                 yield _STILL_HERE
             await self._owner.wait(gone)
             silent_s += self._owner.every_s
+            lived_s += self._owner.every_s
+
+    async def send_to(
+        self, send: Callable[[bytes], Awaitable[object]], gone: "asyncio.Future[Any]"
+    ) -> bool:
+        """Have every piece sent; whether each was taken. Raises what `send` raises."""
+        async for piece in self.pieces(gone):
+            sending = asyncio.ensure_future(_sent(send, piece))
+            try:
+                if not await self._owner.is_taken(sending, gone):
+                    return False
+            finally:
+                sending.cancel()
+        return True
 
     def close(self) -> None:
         """Give its place back."""
         self._owner.closed(self)
+
+
+async def _sent(send: Callable[[bytes], Awaitable[object]], piece: bytes) -> None:
+    # What a server hands out to be awaited need be no coroutine.
+    await send(piece)
 
 
 class Streaming(Response):
@@ -72,9 +95,15 @@ class Streaming(Response):
 class Streams:
     """Every stream there is. Made and used on one event loop."""
 
-    def __init__(self, every_s: float = _EVERY_S, at_most: int = AT_MOST) -> None:
+    def __init__(
+        self,
+        every_s: float = _EVERY_S,
+        at_most: int = AT_MOST,
+        patience_s: float = _PATIENCE_S,
+    ) -> None:
         self.every_s = every_s
         self._at_most = at_most
+        self._patience_s = patience_s
         self._open: set[Stream] = set()
         self._over = asyncio.Event()
 
@@ -104,10 +133,24 @@ class Streams:
 
     async def wait(self, gone: "asyncio.Future[Any]") -> None:
         """Until the next message is due, all streams are to end, or `gone` is done."""
+        await self._first_of({gone}, self.every_s)
+
+    async def is_taken(self, sending: "asyncio.Future[None]", gone: "asyncio.Future[Any]") -> bool:
+        """Whether a piece went out: waited for a while, not at the end, nor for who is gone.
+
+        Raises what sending raised.
+        """
+        await self._first_of({sending, gone}, self._patience_s)
+        if not sending.done():
+            return False
+        sending.result()
+        return True
+
+    async def _first_of(self, what: "set[asyncio.Future[Any]]", timeout_s: float) -> None:
         over = asyncio.ensure_future(self._over.wait())
         try:
             await asyncio.wait(
-                {over, gone}, timeout=self.every_s, return_when=asyncio.FIRST_COMPLETED
+                {over, *what}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED
             )
         finally:
             over.cancel()

@@ -133,12 +133,19 @@ class _Current:
     def needs_worker(self) -> list[str]:
         """Read the file again; the settings that only a new worker takes, which are taken over.
 
-        Without any, the worker is asked to read it; a faulty file is told by it, too.
+        Without any, the worker is asked to read it; a faulty file is told by it, too. None either
+        where a new worker could not start.
         """
         found = self._found()
         differing = () if found is None else differences(self.config, found)
         new = [name for name in differing if name not in AT_START_ONLY]
         if found is None or not new:
+            self.asked.value += 1
+            return []
+        problem = _maybe_unusable(self.config, found)
+        if problem:
+            # The worker would end at its start, and the collector with it.
+            _log.error("%s: no new worker is started: %s", found.path, problem)
             self.asked.value += 1
             return []
         names = [name.partition(".")[2] for name in AT_START_ONLY]
@@ -153,6 +160,14 @@ class _Current:
             return None if path is None else reload.read(path)
         except (Unusable, OSError):
             return None
+
+
+def _maybe_unusable(before: Config, found: Config) -> str | None:
+    """Why another data directory cannot be had; the one that is in use is locked by our worker."""
+    directory = found.storage.directory
+    if directory.resolve() == before.storage.directory.resolve():
+        return None
+    return preflight.maybe_unusable(directory)
 
 
 def _listen(current: _Current, server: AbstractServer[Any]) -> None:

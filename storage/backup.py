@@ -15,8 +15,9 @@ was acknowledged before it began, each once, and why its books fit to its rows:
    decides which one is the newest, so that no other one can seem to be torn.
 5. It is made under another name, forced to disk, and changes places with the one before it.
 
-Left out is what a start makes again: `keys/`, `tmp/`, `views.sql`, the lock; and orders, which were
-given to another collector. Published files never change: they get a second name where that can be.
+Left out is what is made again: `keys/`, `summaries/`, `tmp/`, `views.sql`, the lock; and orders,
+which were given to another collector. Published files never change: they get a second name where
+that can be.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -118,6 +119,9 @@ def _maybe_earlier(directory: Path, target: Path, files: Files) -> Path | None:
         return None
     if not target.is_dir():
         raise BackupError(f"{target}: is no folder")
+    if target.is_mount():
+        # What is mounted cannot change places: told before everything has been copied.
+        raise BackupError(f"{target}: a file system is mounted there; name a folder in it")
     if (target / layout.LOCK).exists():
         raise BackupError(f"{target}: a collector has worked there; it is not replaced")
     if next(target.iterdir(), None) is None:

@@ -85,7 +85,14 @@ class Files(System, Scratch):
         Raises `Locked` when another process has it. The lock ends with the process, however it
         ends.
         """
-        descriptor = self.open(path, os.O_RDWR | os.O_CREAT)
+        return self._locked(path, os.O_RDWR | os.O_CREAT)
+
+    def lock_folder(self, path: Path) -> int:
+        """The same of a folder, in which nothing is made for it: for those who ask for it."""
+        return self._locked(path, os.O_RDONLY | os.O_DIRECTORY)
+
+    def _locked(self, path: Path, flags: int) -> int:
+        descriptor = self.open(path, flags)
         try:
             self.flock(descriptor)
         except OSError as error:

@@ -4,10 +4,10 @@ Owns their SQL on top of the published views, and that of summaries, which are w
 date, adds to them, kept (`summaries`). A date is that of receipt, as the folders have it, so that a
 range of dates opens no other folder. Only what DuckDB 1.5 and 2.0 share.
 
-What a question costs: `counts` and `tops` next to nothing, whatever the range; visitors about
-0.1 us for each visitor and date in the range. Count those of each date by `count(*)` of
-`day_visitors`, which is cheaper; those of a whole range by `count(DISTINCT visitor)` of
-`sightings`. `approx_count_distinct(visitor)`, which is right within a few percent and must be
+What a question costs: `counts`, `tops` and `payment_days` next to nothing, whatever the range; the
+others about 0.1 us for each of their rows in the range. Count the visitors of each date by
+`count(*)` of `day_visitors`, which is cheaper; those of a whole range by `count(DISTINCT visitor)`
+of `sightings`. `approx_count_distinct(visitor)`, which is right within a few percent and must be
 called "about", costs a fifth: over more than a week of all sites it is what does not take long.
 """
 # ruff: noqa: S608  every piece of this SQL is our own text
@@ -15,6 +15,8 @@ called "about", costs a fifth: over more than a week of all sites it is what doe
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from storage import parquet, views
 from storage.views import View
@@ -49,9 +51,20 @@ _COLUMNS: Final[Mapping[str, str]] = {
     "dimension": "VARCHAR",
     "value": "VARCHAR",
     "visitor": "UBIGINT",
-    "number": "BIGINT",
+    "user_id": "VARCHAR",
+    "goal": "VARCHAR",
+    "status": "VARCHAR",
+    "payment_provider": "VARCHAR",
+    "plan_name": "VARCHAR",
+    "scan": "UBIGINT",
+    "qr_code_id": "VARCHAR",
+    "currency": "VARCHAR",
+    "amount": "DOUBLE",
+    "first_seen": "TIMESTAMPTZ",
+    "last_seen": "TIMESTAMPTZ",
+    "events": "BIGINT",
+    "views": "BIGINT",
 }
-_PLACES: Final = "hour, site_id, protocol, source, event_type, event_name, is_duplicate, is_fraud"
 
 # --- from rows
 
@@ -79,26 +92,157 @@ _TOPS: Final = "\nUNION ALL\n".join(
 
 # A number for each text, not each row: most visitors have several.
 _SIGHTINGS: Final = """\
-SELECT date, site_id, hash(visitor_id) AS visitor
+SELECT date, site_id, hash(visitor_id) AS visitor, events, last_seen
 FROM (
-    SELECT DISTINCT date, site_id, visitor_id
+    SELECT date, site_id, visitor_id, count(*) AS events, max(event_time) AS last_seen
     FROM valid_events
     WHERE visitor_id IS NOT NULL
+    GROUP BY ALL
 )"""
 
+# Of NULL there is a hash, too.
+_VISITOR: Final = "CASE WHEN visitor_id IS NOT NULL THEN hash(visitor_id) END AS visitor"
+
+_GOALS: Final = f"""\
+SELECT
+    date,
+    site_id,
+    goal,
+    conversion_currency AS currency,
+    {_VISITOR},
+    count(*) AS events,
+    sum(value) AS amount
+FROM goal_completions
+GROUP BY ALL"""
+
+_PAYMENTS: Final = """\
+SELECT
+    date,
+    site_id,
+    protocol,
+    source,
+    status,
+    payment_provider,
+    plan_name,
+    currency,
+    count(*) AS events,
+    sum(amount) AS amount
+FROM payment_events
+GROUP BY ALL"""
+
+_USERS: Final = f"""\
+SELECT
+    date,
+    site_id,
+    user_id,
+    {_VISITOR},
+    count(*) AS events,
+    min(event_time) AS first_seen,
+    max(event_time) AS last_seen
+FROM valid_events
+WHERE user_id IS NOT NULL
+GROUP BY ALL"""
+
+_SCANS: Final = """\
+SELECT
+    date,
+    site_id,
+    hash(site_id, scan_session_id) AS scan,
+    source,
+    conversion_currency AS currency,
+    min(qr_code_id) AS qr_code_id,
+    count(*) AS events,
+    sum(conversion_value) AS amount
+FROM valid_events
+WHERE scan_session_id IS NOT NULL
+GROUP BY ALL"""
+
 _PUBLISHED: Final = {view.name: view.sql for view in views.VIEWS}
+# What the queries above are over, in an order in which each needs only those before it.
+_BENEATH: Final = ("valid_events", "page_views", "goal_completions", "payment_events")
 
 
 def _over(rows: str, query: str) -> str:
     """`query`, with `rows` in the place of all events."""
-    return f"""\
-WITH events AS NOT MATERIALIZED ({rows}),
-valid_events AS NOT MATERIALIZED ({_PUBLISHED["valid_events"]}),
-page_views AS NOT MATERIALIZED ({_PUBLISHED["page_views"]})
-{query}"""
+    beneath = "".join(f",\n{name} AS NOT MATERIALIZED ({_PUBLISHED[name]})" for name in _BENEATH)
+    return f"WITH events AS NOT MATERIALIZED ({rows}){beneath}\n{query}"
 
 
 # --- summaries
+
+
+# No methods: see storage/query.py, at `Listing`.
+class Kind(msgspec.Struct, frozen=True):
+    """Rows of one kind in summaries, and the view of them, which has their columns and `date`.
+
+    `rows` makes them from events, one for each combination of `keys`. Where several say something
+    of the same keys, `merges` names the function that puts a column together.
+    """
+
+    view: str
+    meaning: str
+    rows: str
+    keys: tuple[str, ...]
+    merges: Mapping[str, str]
+
+
+_KINDS: Final[Mapping[str, Kind]] = {
+    "count": Kind(
+        "counts",
+        "events per date, hour, site, protocol, source, type, name and marks",
+        _COUNTS,
+        (
+            *("hour", "site_id", "protocol", "source", "event_type", "event_name"),
+            *("is_duplicate", "is_fraud"),
+        ),
+        {"events": "sum"},
+    ),
+    "top": Kind(
+        "tops",
+        "page views per date, site and value of a dimension; NULL: not known",
+        _TOPS,
+        ("site_id", "dimension", "value"),
+        {"views": "sum"},
+    ),
+    "visitor": Kind(
+        "sightings",
+        "who was there, per date and site, as a number, with how many events; some several times",
+        _SIGHTINGS,
+        ("site_id", "visitor"),
+        {"events": "sum", "last_seen": "max"},
+    ),
+    "goal": Kind(
+        "goal_days",
+        "goals reached per date, site, goal, currency and number of a visitor, and their value",
+        _GOALS,
+        ("site_id", "goal", "currency", "visitor"),
+        {"events": "sum", "amount": "sum"},
+    ),
+    "payment": Kind(
+        "payment_days",
+        "payments per date and whatever is told of them, and their amount",
+        _PAYMENTS,
+        (
+            *("site_id", "protocol", "source", "status", "payment_provider", "plan_name"),
+            "currency",
+        ),
+        {"events": "sum", "amount": "sum"},
+    ),
+    "user": Kind(
+        "user_days",
+        "ids of users per date, site and number of a visitor, with how many events and when",
+        _USERS,
+        ("site_id", "user_id", "visitor"),
+        {"events": "sum", "first_seen": "min", "last_seen": "max"},
+    ),
+    "scan": Kind(
+        "scan_days",
+        "events of QR scans per date, site, number of a scan, source and currency, and their value",
+        _SCANS,
+        ("site_id", "scan", "source", "currency"),
+        {"qr_code_id": "min", "events": "sum", "amount": "sum"},
+    ),
+}
 
 
 def part_sql(part: Path) -> str:
@@ -107,32 +251,46 @@ def part_sql(part: Path) -> str:
         f"SELECT *, NULL::DATE AS date FROM read_parquet({parquet.listed([part])}, "
         "hive_partitioning = false)"
     )
-    return _over(rows, _summary(_COUNTS, _TOPS, _SIGHTINGS))
+    return _over(rows, _summary({name: kind.rows for name, kind in _KINDS.items()}))
 
 
 def date_sql(summaries: Sequence[Path]) -> str:
     """A query for the rows of one summary instead of these, which are of one date."""
-    kept = f"FROM read_parquet({parquet.listed(summaries)}, hive_partitioning = false) WHERE kind ="
-    return _summary(
-        f"SELECT {_PLACES}, sum(number) AS events {kept} 'count' GROUP BY ALL",
-        f"SELECT site_id, dimension, value, sum(number) AS views {kept} 'top' GROUP BY ALL",
-        f"SELECT DISTINCT site_id, visitor {kept} 'visitor'",
-    )
+    files = f"read_parquet({parquet.listed(summaries)}, hive_partitioning = false)"
+    return _summary({name: _merged(name, files) for name in _KINDS})
 
 
-def _summary(counts: str, tops: str, visitors: str) -> str:
-    """The rows of a summary, of three queries."""
-    chosen_counts = _select({"kind": "'count'", "number": "events"} | _own(_PLACES))
-    chosen_tops = _select(
-        {"kind": "'top'", "site_id": "site_id", "dimension": "dimension"}
-        | {"value": f"CASE WHEN place <= {VALUES_KEPT} THEN value ELSE {parquet.quote(OTHERS)} END"}
-        | {"number": "sum(views)"}
-    )
-    chosen_visitors = _select({"kind": "'visitor'", "site_id": "site_id", "visitor": "visitor"})
+def _merged(name: str, files: str) -> str:
+    """The rows of one kind in `files`, each combination of keys once."""
+    kind = _KINDS[name]
+    keys = ", ".join(kind.keys)
+    merged = ", ".join(f"{merge}({column}) AS {column}" for column, merge in kind.merges.items())
+    return f"SELECT {keys}, {merged} FROM {files} WHERE kind = '{name}' GROUP BY {keys}"
+
+
+def _summary(queries: Mapping[str, str]) -> str:
+    """The rows of a summary, of a query for each kind, which are in order one after the other.
+
+    Each is put in order by itself, before it has the columns of the others: much less to move.
+    """
+    ordered = []
+    for name, query in queries.items():
+        is_top = name == "top"
+        rows = _most_seen(query) if is_top else query
+        order = "dimension, site_id" if is_top else "site_id"
+        ordered.append(f"{_select(name)} FROM (SELECT * FROM ({rows}) ORDER BY {order})")
+    return "\nUNION ALL\n".join(ordered)
+
+
+def _most_seen(tops: str) -> str:
+    """The values with the most views of each site and dimension, and all others together."""
     return f"""\
-{chosen_counts} FROM ({counts})
-UNION ALL
-{chosen_tops} FROM (
+SELECT
+    site_id,
+    dimension,
+    CASE WHEN place <= {VALUES_KEPT} THEN value ELSE {parquet.quote(OTHERS)} END AS value,
+    sum(views) AS views
+FROM (
     SELECT
         *,
         -- What is not known has a place of its own, whatever else there is.
@@ -141,69 +299,61 @@ UNION ALL
         ) AS place
     FROM ({tops})
 )
-GROUP BY ALL
-UNION ALL
-{chosen_visitors} FROM ({visitors})
-ORDER BY kind, dimension, site_id"""
+GROUP BY ALL"""
 
 
-def _own(names: str) -> dict[str, str]:
-    return {name: name for name in names.split(", ")}
-
-
-def _select(values: Mapping[str, str]) -> str:
-    """The columns of a summary: these expressions, and NULL for all others."""
+def _select(name: str) -> str:
+    """The columns of a summary: those of this kind, and NULL for all others."""
+    kind = _KINDS[name]
+    own = {"kind": f"'{name}'"} | {column: column for column in (*kind.keys, *kind.merges)}
     chosen = ", ".join(
-        f"({values.get(name, 'NULL')})::{kind} AS {name}" for name, kind in _COLUMNS.items()
+        f"({own.get(column, 'NULL')})::{type_} AS {column}" for column, type_ in _COLUMNS.items()
     )
     return f"SELECT {chosen}"
+
+
+# --- views
 
 
 def panel_views(rows: str, alone: Sequence[Path], others: Sequence[Path]) -> list[View]:
     """The views, of these summaries and of `rows`, a query for all rows that are in none of them.
 
-    `alone`: those that say all there is of their dates. `counts`, `tops` and `sightings` say the
-    same as often as there are files with it.
+    `alone`: those that say all there is of their dates. Views but `day_visitors` say the same as
+    often as there are files with it.
     """
     found = [
-        View(name, _union([*_kept(name, [*alone, *others]), _fresh(name, rows)]), meaning)
-        for name, meaning in _MEANINGS.items()
+        View(kind.view, _union([*_kept(name, [*alone, *others]), _fresh(name, rows)]), kind.meaning)
+        for name, kind in _KINDS.items()
     ]
-    several = _union([*_kept("sightings", others), _fresh("sightings", rows)])
-    once = _union([*_kept("sightings", alone), f"SELECT DISTINCT * FROM ({several})"])
+    several = _union([*_kept("visitor", others), _fresh("visitor", rows)])
+    once = _union(
+        [
+            *(f"SELECT date, site_id, visitor FROM ({kept})" for kept in _kept("visitor", alone)),
+            f"SELECT DISTINCT date, site_id, visitor FROM ({several})",
+        ]
+    )
     return [*found, View("day_visitors", once, _DAY_VISITORS)]
 
 
 def _kept(name: str, summaries: Sequence[Path]) -> list[str]:
-    """What summaries say to a view; no query where there are none."""
+    """What summaries say to the view of a kind; no query where there are none."""
     if not summaries:
         return []
-    kind, columns = _CHOSEN[name]
+    kind = _KINDS[name]
+    columns = ", ".join((*kind.keys, *kind.merges))
     files = (
         f"read_parquet({parquet.listed(summaries)}, hive_partitioning = true, "
         "hive_types = {'date': DATE})"
     )
-    return [f"SELECT date, {columns} FROM {files} WHERE kind = '{kind}'"]
+    return [f"SELECT date, {columns} FROM {files} WHERE kind = '{name}'"]
 
 
 def _fresh(name: str, rows: str) -> str:
-    return f"SELECT * FROM ({_over(rows, _FRESH[name])})"
+    return f"SELECT * FROM ({_over(rows, _KINDS[name].rows)})"
 
 
 def _union(queries: Sequence[str]) -> str:
     return "\nUNION ALL BY NAME\n".join(queries)
 
 
-# Of each view: the kind of the rows of a summary, their columns, and the query over rows.
-_CHOSEN: Final = {
-    "counts": ("count", f"{_PLACES}, number AS events"),
-    "tops": ("top", "site_id, dimension, value, number AS views"),
-    "sightings": ("visitor", "site_id, visitor"),
-}
-_FRESH: Final = {"counts": _COUNTS, "tops": _TOPS, "sightings": _SIGHTINGS}
-_MEANINGS: Final = {
-    "counts": "events per date, hour, site, protocol, source, type, name and marks",
-    "tops": "page views per date, site and value of a dimension; NULL: not known",
-    "sightings": "who was there, per date and site, as a number; some of them several times",
-}
 _DAY_VISITORS: Final = "who was there, per date and site, as a number, once"

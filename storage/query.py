@@ -56,6 +56,9 @@ class MoreViews(Protocol):
     ) -> Sequence[views.View]:
         """The views, given the live parts, and the dates of rows in the log. Raises OSError."""
 
+    def has_changed(self) -> bool:
+        """Whether `views` would be made of other files now, as far as that is seen at a glance."""
+
     def is_stale(self) -> bool:
         """Asked when a query failed: whether files of the latest `views` are gone or no good."""
 
@@ -178,6 +181,7 @@ class Lake:
             is_same = (
                 _maybe_listing(self._directory) == self.listing
                 and self._sizes_of(self.listing.segments) == self._sizes
+                and not (self._more is not None and self._more.has_changed())
             )
         except (_Moved, OSError):
             is_same = False

@@ -32,13 +32,7 @@ class Scratch:
         self.clear_scratch()
         path = Path(tempfile.mkdtemp(prefix=f"{_SCRATCH}{os.getpid()}-"))
         with _in_use_until_removed(path):
-            lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                # Process ids are not enough: a container that shares the folder has its own.
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                yield path
-            finally:
-                os.close(lock)
+            yield path
 
     def clear_scratch(self) -> None:
         """Remove what processes that are gone left of `scratch`; they may hold what people sent.
@@ -46,11 +40,7 @@ class Scratch:
         Only folders of the same user are touched, and none of a living process. What cannot be
         removed stays.
         """
-        with suppress(OSError), os.scandir(tempfile.gettempdir()) as entries:
-            for entry in entries:
-                found = _SCRATCH_NAME.fullmatch(entry.name)
-                if found and not _is_running(int(found[1])):
-                    _remove_if_left(Path(entry.path))
+        _clear(Path(tempfile.gettempdir()), _SCRATCH_NAME)
 
     @staticmethod
     def remove_private() -> None:
@@ -62,10 +52,15 @@ class Scratch:
     def beside(self, path: Path) -> Iterator[Path]:
         """A private folder on the file system of `path`, for what will have that name; removed.
 
-        After a kill it stays, with a name that starts with a dot and ends in `.partial`.
+        After a kill it stays, with a name that starts with a dot and ends in `.partial`, until the
+        next use for the same `path`.
         """
+        # What chance adds to a name has no hyphen, so that of no longer `path` is taken for ours.
+        left = re.compile(rf"\.{re.escape(path.name)}-([1-9]\d*)-[^-]*\.partial")
+        _clear(path.parent, left)
+        prefix = f".{path.name}-{os.getpid()}-"
         try:
-            name = tempfile.mkdtemp(prefix=f".{path.name}-", suffix=".partial", dir=path.parent)
+            name = tempfile.mkdtemp(prefix=prefix, suffix=".partial", dir=path.parent)
         except OSError as error:
             raise OSError(error.errno, error.strerror, str(path)) from None
         folder = Path(name)
@@ -77,10 +72,27 @@ class Scratch:
 def _in_use_until_removed(path: Path) -> Iterator[None]:
     _in_use.add(path)
     try:
-        yield
+        lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            # Process ids are not enough: a container that shares the folder has its own. Where
+            # folders cannot be locked (some network file systems) they have to be.
+            with suppress(OSError):
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
     finally:
         shutil.rmtree(path, ignore_errors=True)
         _in_use.discard(path)
+
+
+def _clear(folder: Path, name: re.Pattern[str]) -> None:
+    """Remove what processes that are gone left in `folder`; group 1 of `name` is the process."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            found = name.fullmatch(entry.name)
+            if found and not _is_running(int(found[1])):
+                _remove_if_left(Path(entry.path))
 
 
 def _is_running(process: int) -> bool:

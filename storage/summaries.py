@@ -15,13 +15,16 @@
 6. Hashes are in them, which DuckDB promises for one of its versions only; so the format has its
    version in its name, and those of others are removed.
 
-What is in them is `panelviews`. No person's events, but a number for each visitor, and texts that
-clients sent: as much of a secret as the part beside it, and gone when it is.
+What is in them is `panelviews`. Nobody's events one by one, but a number for each visitor and scan,
+ids of users, and texts that clients sent: as much of a secret as the part beside it, and gone when
+it is.
 """
 
+import contextlib
 import hashlib
 from collections.abc import Collection, Iterable, Sequence
 from datetime import date
+from itertools import accumulate
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -34,11 +37,12 @@ from storage.views import View
 
 # About 5,000 rows.
 BYTES_MIN: Final = 512 * 1024
-FORMAT: Final = f"1-{parquet.VERSION}"
+FORMAT: Final = f"2-{parquet.VERSION}"
 # Of a closed date, which is one file of a year.
 _CLOSED_SHARE: Final = 16
-# So many are made before others have their turn.
+# So many are made before others have their turn, of parts with so many bytes in all: about 5 s.
 _AT_ONCE: Final = 4
+_AT_ONCE_BYTES: Final = 256 * 1024 * 1024
 # What making one may need on the disk, at most, as a share of its part.
 _ROOM_SHARE: Final = 0.5
 
@@ -126,13 +130,14 @@ class Summaries:
             for size, part in sorted(sized, reverse=True)  # what helps most comes first
             if size >= bytes_min and not (self._folder / part.name).exists()
         ]
-        for size, part in due[:_AT_ONCE]:
+        now = _so_many(due)
+        for size, part in now:
             if not self._has_room(size):
                 return False
             self._make(panelviews.part_sql(self._events / part.name), self._folder / part.name)
-        if len(due) <= _AT_ONCE and len(live) > 1 and not is_open:
+        if now == due and len(live) > 1 and not is_open:
             self._make_whole(live)
-        return len(due) > _AT_ONCE
+        return now != due
 
     def _path_size(self, part: Part) -> int:
         return (self._events / part.name).stat().st_size
@@ -177,6 +182,12 @@ class Summaries:
             self._files.sync_folder(folder)
 
 
+def _so_many(due: list[tuple[int, Part]]) -> list[tuple[int, Part]]:
+    """The first of these, as many as are made before others have their turn; one at least."""
+    sizes = accumulate(size for size, _ in due[:_AT_ONCE])
+    return due[: max(1, sum(size <= _AT_ONCE_BYTES for size in sizes))]
+
+
 class SummaryViews:
     """The panel views of a session: summaries where there are, rows for the rest.
 
@@ -186,17 +197,14 @@ class SummaryViews:
     def __init__(self, directory: Path, files: Files) -> None:
         self._folder = folder_of(directory)
         self._files = files
+        self._there: set[str] = set()
         self._used: list[Path] = []
 
     def views(
         self, parts: Sequence[Part], logged: Collection[date], rows: RowsSql
     ) -> Sequence[View]:
         """The views, given the live parts, and the dates of which there are rows in the log."""
-        there = {
-            f"{folder.name}/{path.name}"
-            for folder in (self._folder.iterdir() if self._folder.is_dir() else ())
-            for path in folder.iterdir()
-        }
+        there = self._there = self._found()
         by_date: dict[date, list[Part]] = {}
         for part in parts:
             by_date.setdefault(part.date, []).append(part)
@@ -215,6 +223,10 @@ class SummaryViews:
             rows(rest), self._used[: len(alone)], self._used[len(alone) :]
         )
 
+    def has_changed(self) -> bool:
+        """Whether there are others than when the views were made."""
+        return self._found() != self._there
+
     def is_stale(self) -> bool:
         """Whether one of those that the views are made of is gone or cannot be read."""
         if any(not path.exists() for path in self._used):
@@ -223,3 +235,12 @@ class SummaryViews:
         for path in bad:
             self._files.remove(path)
         return bool(bad)
+
+    def _found(self) -> set[str]:
+        """What there is, by date and name. A date may go while it is looked at."""
+        found: set[str] = set()
+        with contextlib.suppress(FileNotFoundError):
+            for folder in self._folder.iterdir():
+                with contextlib.suppress(FileNotFoundError):
+                    found.update(f"{folder.name}/{path.name}" for path in folder.iterdir())
+        return found

@@ -88,9 +88,19 @@ _NAMED: Final = ("email", "name", "customer_id", "phone", "company")
 _LATEST_NAMED: Final = ",\n".join(
     f"        arg_max(nullif(metadata->>'$.{name}', ''), place) AS {name}" for name in _NAMED
 )
-# An attribute that is null or absent leaves the earlier value standing. json_each and not a cast
-# to MAP: a client may send a member twice, on which the cast, and with it the view, would fail.
-_IDENTIFIED_USERS: Final = f"""\
+
+IS_IDENTIFY: Final = "protocol = 'zenovay' AND event_type = 'identify'"
+
+
+def identified_users(source: str) -> str:
+    """A query for the view `identified_users`, of the identify events that `source` is.
+
+    `source`: what follows a FROM, up to and with the condition.
+    """
+    # An attribute that is null or absent leaves the earlier value standing. json_each and not a
+    # cast to MAP: a client may send a member twice, on which the cast, and with it the view, would
+    # fail.
+    return f"""\
 WITH identifications AS (
     SELECT
         site_id,
@@ -100,8 +110,7 @@ WITH identifications AS (
         row_number() OVER (
             PARTITION BY site_id, visitor_id ORDER BY {_IN_ORDER}
         ) AS place
-    FROM valid_events
-    WHERE protocol = 'zenovay' AND event_type = 'identify'
+    FROM {source}
 ),
 users AS (
     SELECT
@@ -137,6 +146,7 @@ SELECT
     last_identified
 FROM users
 LEFT JOIN others USING (site_id, visitor_id)"""
+
 
 IS_GOAL: Final = """\
     (protocol = 'zenovay' AND event_type = 'goal')
@@ -312,7 +322,11 @@ VIEWS: Final = (
     View("visitors", _VISITORS, "one row per site and visitor"),
     View("sessions", _SESSIONS, "one row per site and session, where the protocol has sessions"),
     View("custom_events", _CUSTOM_EVENTS, "events that the site itself named"),
-    View("identified_users", _IDENTIFIED_USERS, "one row per site and identified visitor"),
+    View(
+        "identified_users",
+        identified_users(f"valid_events\n    WHERE {IS_IDENTIFY}"),
+        "one row per site and identified visitor",
+    ),
     View("goal_completions", _GOAL_COMPLETIONS, "goals reached"),
     View("payment_events", _PAYMENT_EVENTS, "purchases and orders"),
     View("scan_conversions", _SCAN_CONVERSIONS, "server events that a QR scan led to"),

@@ -39,7 +39,6 @@ MAY_BE_SKIPPED: Final = (
     "cannot mount a small disk",
     "atheris has no wheel here",
     "no interpreter for the snippet",
-    "this collector has no /s.js",
 )
 
 

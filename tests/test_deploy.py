@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import subprocess
 import tomllib
 from collections.abc import Iterator
 from fnmatch import fnmatch
@@ -251,6 +252,56 @@ def test_shell_snippets_are_shell(tmp_path: Path) -> None:
         programs.passes("bash", "-n", str(script))
 
 
+@pytest.mark.parametrize(
+    ("who", "words", "told"),
+    [
+        ("root", ["compact"], "as collector: compact"),
+        ("root", ["export", "--output", "/srv/a b"], "as collector: export --output /srv/a b"),
+        ("collector", ["audit"], "as oneself: audit"),
+        ("root", ["keys", "new", "--write"], "as oneself: keys new --write"),
+        ("root", [], "as collector:"),
+    ],
+)
+def test_commands_for_people_run_as_the_user_of_the_collector(
+    tmp_path: Path, who: str, words: list[str], told: str
+) -> None:
+    """What root would write the service could not open; keys go into a file that is root's."""
+    there = {"/opt/collector/.venv/bin/collector": "program", "/etc/collector": "etc"}
+    script = text("collector.sh")
+    for path, name in there.items():
+        assert path in script
+        script = script.replace(path, str(tmp_path / name))
+    (tmp_path / "etc").mkdir()
+    for name, content in {
+        "collector": script,
+        "id": f"#!/bin/sh\necho {who}\n",
+        "runuser": '#!/bin/sh\n[ "$1 $3" = "-u --" ] && u=$2 && shift 3 && exec env AS=$u "$@"\n',
+        "program": '#!/bin/sh\necho "$PWD as ${AS:-oneself}: $*"\n',
+    }.items():
+        (tmp_path / name).write_text(content)
+        (tmp_path / name).chmod(0o755)
+    result = subprocess.run(
+        [tmp_path / "collector", *words],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (result.stderr, result.stdout.strip()) == ("", f"{tmp_path}/etc {told}")
+
+
+def test_what_the_script_for_people_names_is_what_the_page_and_the_units_have() -> None:
+    """One program, one user, one folder of the configuration, and the page installs it."""
+    script = text("collector.sh")
+    unit = settings("collector.service")
+    program = unit["ExecStart"][0].split()[0]
+    assert f"program={program}\n" in script
+    assert f"runuser -u {unit['User'][0]} --" in script
+    assert unit["ExecStart"][0].endswith("--config /etc/collector/config.toml")
+    assert "cd /etc/collector\n" in script
+    assert "install -m 755 deploy/collector.sh /usr/local/bin/collector" in PAGE
+
+
 # --- the image
 
 
@@ -303,6 +354,8 @@ def test_the_image_is_pinned_and_not_root() -> None:
     assert command[0] == "python"
     compile(command[2], "HEALTHCHECK", "exec")
     assert "/healthz" in command[2]
+    last = next(rest for name, rest in reversed(found) if name == "RUN")
+    assert "python -m pip uninstall --yes pip setuptools wheel" in last, "the page says: no pip"
     bases = {rest.split()[0] for name, rest in found if name == "FROM"}
     assert len(bases) == 1, "what is built runs where it was built"
 
@@ -343,6 +396,12 @@ def test_the_containers_are_shut_and_fit_together() -> None:
     assert list(config.server.trusted_proxies) == [network["subnet"]]
     volumes = dict(one.split(":")[:2] for one in ours["volumes"])
     assert volumes["data"] == str(config.storage.directory)
+    # A backup goes neither into the data nor onto the root, which is read only.
+    assert volumes["backup"] == "/backup"
+    assert not config.storage.directory.is_relative_to("/backup")
+    [made] = [rest for name, rest in instructions() if name == "RUN" and "useradd" in rest]
+    assert "install -d -o 10001 -g 10001 -m 0750 /data /backup" in made
+    assert "collector collector backup /backup/" in PAGE
     for source in (*ours["volumes"], *proxy["volumes"]):
         if source.startswith("./"):
             assert (DEPLOY / source.partition(":")[0]).is_file()

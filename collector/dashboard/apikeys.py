@@ -131,7 +131,7 @@ class ApiKeys:
                 "requests at once (of a minute's allowance)",
                 used,
                 charts.bar(used, budget.limit),
-                budget.limit,
+                budget.limit or "no limit",
                 _at(budget.reset_s),
             ),
             (
@@ -219,9 +219,7 @@ def _newest(rows: Records) -> Child:
             row["protocol"],
             " ".join(filter(None, (row["event_type"], row["event_name"]))),
             row["visitor_id"] or "",
-            pieces.money(row["conversion_value"], row["conversion_currency"])
-            if row["conversion_value"] is not None
-            else "",
+            pieces.money(row["conversion_value"], row["conversion_currency"]),
             pieces.link("receipt", "/dashboard/receipt", {"id": str(row["event_id"])}),
         )
         for row in rows

@@ -57,6 +57,7 @@ def area(
     """A line over time with the ground below it filled, and a second, thin one to compare with."""
     most = max([*now.values, *(before.values if before else ())], default=0) or 1
     width = _STEP * max(1, len(axis) - 1)
+    known = [now] if before is None else [now, before]
     line = _points(now.values, most)
     shapes: list[Html] = []
     if len(axis) > 1:
@@ -68,12 +69,11 @@ def area(
             shapes.append(tag("polyline", attributes={"class": "line before", "points": old}))
     else:
         # One place has no line: two columns say as much.
-        shown = [now.values, before.values] if before is not None else [now.values]
-        for place, values in enumerate(shown):
-            height = _HEIGHT * sum(values) / most
-            shapes.append(_column(place, height, height, 5 * place, f"{number(sum(values))}"))
-        width = _STEP * len(shown)
-    known = [now] if before is None else [now, before]
+        for place, one in enumerate(known):
+            total = sum(one.values)
+            height = _HEIGHT * total / most
+            shapes.append(_column(place, height, height, place, f"{number(total)} {one.name}"))
+        width = _STEP * len(known)
     return _figure(name, title, axis, known, most, shapes, width=width)
 
 
@@ -217,17 +217,3 @@ def bar(value: float, most: float) -> Html:
         "focusable": "false",
     }
     return tag("svg", shape, attributes=attributes)
-
-
-def steps(caption: str, names: Sequence[str], values: Sequence[int]) -> Html:
-    """A funnel: a table with a bar for each step, and what share of the one before came so far."""
-    first = values[0] if values else 0
-    rows: list[Sequence[Child]] = []
-    for place, (name, value) in enumerate(zip(names, values, strict=True)):
-        earlier = values[place - 1] if place else value
-        rows.append((name, value, bar(value, first), _share(value, first), _share(value, earlier)))
-    return table(caption, ("step", "visitors", "", "of the first", "of the one before"), rows)
-
-
-def _share(part: float, whole: float) -> str:
-    return f"{100 * part / whole:.1f} %" if whole else ""

@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from collector.admin_api import Trouble
-from collector.dashboard.answers import section
+from collector.dashboard.answers import PENDING, section
 from collector.dashboard.frame import notice, pairs
 from collector.dashboard.html import Child, Html, Link, tag
 
@@ -15,8 +15,10 @@ RECEIPT: Final = "/dashboard/receipt"
 _encoder: Final = msgspec.json.Encoder()
 
 
-def show(title: str, found: Sequence[Mapping[str, Any]] | Trouble) -> Html:
-    """A section with rows as the admin API tells them, or why there are none."""
+def show(title: str, found: Sequence[Mapping[str, Any]] | Trouble | None) -> Html:
+    """A section with rows as the admin API tells them, or why there are none; None: not yet."""
+    if found is None:
+        return section(title, tag("p", "Being looked up.", attributes={"class": PENDING}))
     if isinstance(found, Trouble):
         return section(title, notice(found.why, is_bad=True))
     if not found:

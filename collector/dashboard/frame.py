@@ -111,16 +111,28 @@ def form(visit: Visit, path: str, *children: Child) -> Html:
     return tag("form", token, children, attributes={"method": "post", "action": Link(path)})
 
 
+class Figures(str):
+    """A number that is told as a text, such as an amount: it ends at the right, as numbers do."""
+
+    __slots__ = ()
+
+
 def table(caption: str, names: Sequence[str], rows: Iterable[Sequence[Child]]) -> Html:
-    """A table. Wide ones scroll by themselves, also by keyboard; numbers are best put first."""
+    """A table. Wide ones scroll by themselves, also by keyboard; numbers are best put first.
+
+    A column with a number in it ends at the right, its heading above them.
+    """
     known = list(rows)
-    # A heading stands above its numbers, which end at the right.
-    numbers = [bool(known) and isinstance(value, int) for value in (known[0] if known else names)]
+    columns: Iterable[Sequence[Child]] = zip(*known, strict=True) if known else [()] * len(names)
+    numbers = [any(isinstance(value, int | Figures) for value in column) for column in columns]
     head = [
-        tag("th", name, attributes={"scope": "col", **({"class": "number"} if is_number else {})})
+        tag("th", name, attributes={"scope": "col", **_ends(is_number=is_number)})
         for name, is_number in zip(names, numbers, strict=True)
     ]
-    lines = [tag("tr", [_cell(value) for value in row]) for row in known]
+    lines = [
+        tag("tr", [_cell(value, is_number=one) for value, one in zip(row, numbers, strict=True)])
+        for row in known
+    ]
     found = tag(
         "table",
         tag("caption", caption),
@@ -136,10 +148,13 @@ def table(caption: str, names: Sequence[str], rows: Iterable[Sequence[Child]]) -
     return tag("div", found, attributes=attributes)
 
 
-def _cell(value: Child) -> Html:
-    if isinstance(value, int):
-        return tag("td", number(value), attributes={"class": "number"})
-    return tag("td", value)
+def _cell(value: Child, *, is_number: bool) -> Html:
+    text = number(value) if isinstance(value, int) else value
+    return tag("td", text, attributes=_ends(is_number=is_number))
+
+
+def _ends(*, is_number: bool) -> dict[str, str]:
+    return {"class": "number"} if is_number else {}
 
 
 def pairs(values: Mapping[str, Child]) -> Html:
@@ -156,11 +171,12 @@ def size(value: float) -> str:
     """A number of bytes, in the unit that fits."""
     for unit in ("bytes", "KiB", "MiB", "GiB"):
         if value < 1024:
-            return f"{value:,.0f} {unit}" if unit == "bytes" else f"{value:,.1f} {unit}"
+            places = 0 if unit == "bytes" else 1
+            return f"{number(value, places)} {unit}"
         value /= 1024
-    return f"{value:,.1f} TiB"
+    return f"{number(value, 1)} TiB"
 
 
-def number(value: float) -> str:
-    """A number with its thousands apart; fractions are left out."""
-    return f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+def number(value: float, places: int = 0) -> str:
+    """A number with its thousands apart; what is behind these places is left out."""
+    return f"{value:,.{places}f}".replace(",", "\N{NARROW NO-BREAK SPACE}")

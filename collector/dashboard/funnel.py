@@ -97,28 +97,29 @@ def question(steps: Sequence[Step], scope: Scope) -> Question:
         for place, step in enumerate(steps, 1)
     }
     flags = ",\n        ".join(f"{sql} AS is_{place}" for place, sql in is_step.items())
+    # Not kept between the steps: they may be most events of a year. Each step reads what it needs.
     parts = [
         f"""\
-WITH hits AS (
-    SELECT site_id, visitor_id, event_time,
+WITH hits AS NOT MATERIALIZED (
+    SELECT hash(site_id, visitor_id) AS visitor, event_time,
         {flags}
     FROM valid_events
-    WHERE {WITHIN} AND visitor_id IS NOT NULL AND ({" OR ".join(is_step.values())})
+    WHERE {WITHIN} AND visitor_id IS NOT NULL
 ),
 step_1 AS (
-    SELECT site_id, visitor_id, min(event_time) AS at, NULL::INTERVAL AS took
+    SELECT visitor, min(event_time) AS at, NULL::INTERVAL AS took
     FROM hits
     WHERE is_1
-    GROUP BY site_id, visitor_id
+    GROUP BY visitor
 )"""
     ]
     parts += [
         f"""\
 step_{place} AS (
-    SELECT site_id, visitor_id, min(event_time) AS at, min(event_time) - before.at AS took
-    FROM step_{place - 1} AS before JOIN hits USING (site_id, visitor_id)
+    SELECT visitor, min(event_time) AS at, min(event_time) - before.at AS took
+    FROM step_{place - 1} AS before JOIN hits USING (visitor)
     WHERE is_{place} AND event_time >= before.at
-    GROUP BY site_id, visitor_id, before.at
+    GROUP BY visitor, before.at
 )"""
         for place in range(2, len(steps) + 1)
     ]

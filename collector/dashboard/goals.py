@@ -1,7 +1,8 @@
 """Goals: how often each was reached, by what share of the visitors, and a funnel towards one.
 
-Completions are rows of `goal_completions`; a rate is the distinct visitors among them, of all
-distinct visitors of the site in the range. Values of different currencies are never added up.
+Completions are rows of `goal_completions`, counted in `goal_days`; a rate is the distinct visitors
+among them, of all distinct visitors of the site in the range. Values of different currencies are
+never added up.
 """
 # ruff: noqa: S608  every piece of this SQL is our own text; what people type is bound
 
@@ -13,7 +14,7 @@ from collector.admin import Route, Visit
 from collector.dashboard import charts, funnel, pieces
 from collector.dashboard.answers import Records, panel, section
 from collector.dashboard.charts import Series
-from collector.dashboard.frame import table
+from collector.dashboard.frame import Figures, table
 from collector.dashboard.html import Child, tag
 from collector.dashboard.known import Known
 from collector.dashboard.ranges import WITHIN, Scope, picker, scope_of
@@ -22,23 +23,18 @@ from collector.panels import Question
 PATH: Final = "/dashboard/goals"
 _GOALS_MAX: Final = 200
 
-# Goals are few among many events, and stand together in joined files: with their types said once
-# more, alone, DuckDB skips what has none of them.
-_FEW: Final = "event_type IN ('goal', 'goalCompleted')"
 _GOALS: Final = f"""\
 WITH reached AS (
-    SELECT site_id, goal, conversion_currency AS currency, value, visitor_id,
-        date >= $since::DATE AS is_now
-    FROM goal_completions
-    WHERE {_FEW} AND date BETWEEN $earliest::DATE AND $until::DATE
-        AND ($site = '' OR site_id = $site)
+    SELECT site_id, goal, currency, amount, visitor, events, date >= $since::DATE AS is_now
+    FROM goal_days
+    WHERE date BETWEEN $earliest::DATE AND $until::DATE AND ($site = '' OR site_id = $site)
 ),
 sums AS (
     SELECT site_id, goal, list({{'currency': currency, 'value': total}} ORDER BY currency) AS sums
     FROM (
-        SELECT site_id, goal, currency, sum(value) AS total
+        SELECT site_id, goal, currency, sum(amount) AS total
         FROM reached
-        WHERE is_now AND value IS NOT NULL
+        WHERE is_now AND amount IS NOT NULL
         GROUP BY site_id, goal, currency
     )
     GROUP BY site_id, goal
@@ -52,9 +48,9 @@ everybody AS (
 SELECT
     site_id,
     goal,
-    count(*) FILTER (WHERE is_now) AS completions,
-    count(*) FILTER (WHERE NOT is_now) AS earlier,
-    count(DISTINCT visitor_id) FILTER (WHERE is_now) AS reached_by,
+    coalesce(sum(events) FILTER (WHERE is_now), 0)::BIGINT AS completions,
+    coalesce(sum(events) FILTER (WHERE NOT is_now), 0)::BIGINT AS earlier,
+    count(DISTINCT reached.visitor) FILTER (WHERE is_now) AS reached_by,
     coalesce(any_value(everybody.visitors), 0) AS visitors,
     any_value(sums.sums) AS sums
 FROM reached
@@ -65,10 +61,10 @@ ORDER BY completions DESC, site_id, goal
 LIMIT {_GOALS_MAX}"""
 
 _BY_DAY: Final = f"""\
-SELECT day::DATE AS day, count(goal) AS completions
+SELECT day::DATE AS day, coalesce(sum(events), 0)::BIGINT AS completions
 FROM range($since::DATE, $until::DATE + INTERVAL 1 DAY, INTERVAL 1 DAY) AS days(day)
 LEFT JOIN (
-    SELECT date, goal FROM goal_completions WHERE {_FEW} AND {WITHIN}
+    SELECT date, events FROM goal_days WHERE {WITHIN} AND goal IS NOT NULL
 ) AS reached ON reached.date = day::DATE
 GROUP BY day
 ORDER BY day"""
@@ -158,11 +154,10 @@ def _goals(rows: Records, configured: Sequence[tuple[str, str]], scope: Scope) -
     ]
 
 
-def _sums(sums: Sequence[Mapping[str, Any]] | None) -> str:
+def _sums(sums: Sequence[Mapping[str, Any]] | None) -> Figures:
     """Values by currency; those of goals without a currency have none."""
-    return ", ".join(
-        pieces.money(one["value"], one["currency"] or "") for one in sums or () if one["value"]
-    )
+    known = [one for one in sums or () if one["value"]]
+    return Figures(", ".join(pieces.money(one["value"], one["currency"] or "") for one in known))
 
 
 def _days(rows: Records) -> Child:

@@ -111,6 +111,7 @@ class Install:
                 _sending(visit, site, came),
                 section("Key", _about_key(site)),
                 [_shown(one) for one in snippets(address, site)],
+                _left_out(site),
             ]
         text = whole_page(
             "Install", visit, _picker(self._known.sites, site, address), shown, path=INSTALL
@@ -185,6 +186,19 @@ def _about_key(site: Site) -> Child:
             "Make one with the command below: it is shown once, and only its digest is kept.",
         ),
         tag("pre", tag("code", command)),
+    ]
+
+
+def _left_out(site: Site) -> Child:
+    """Which snippets wait for an id of the site."""
+    needed = {
+        "Croct's SDK": ("croct_app_id", site.croct_app_id),
+        "Zenovay's API": ("tracking_code", site.tracking_code),
+    }
+    return [
+        tag("p", f"For {what}, give the site a {setting} in the configuration.")
+        for what, (setting, value) in needed.items()
+        if not value
     ]
 
 

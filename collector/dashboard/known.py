@@ -2,25 +2,30 @@
 
 from collections.abc import Callable, Sequence
 from datetime import date
+from typing import Any, Final
 
 import msgspec
 
 from collector.adapters.contract import Budget
-from collector.admin_api import Api
-from collector.auditwatch import AuditWatch
+from collector.admin_api import Api, Audit, Trouble
+from collector.beside import Beside
 from collector.config import Config, Key
 from collector.panels import Panels
 from collector.rates import Rates
+
+# As many as a page lists.
+NEWEST: Final = 20
 
 
 class Watch(msgspec.Struct, frozen=True):
     """What is known of the running collector without asking a file, or without waiting for it.
 
-    `budget`: what a key may still send.
+    `audit` is of today, `newest` are the newest `NEWEST` rows; `budget`: what a key may still send.
     """
 
     rates: Rates
-    audit: AuditWatch
+    audit: Beside[Audit | Trouble]
+    newest: Beside[list[dict[str, Any]] | Trouble]
     budget: Callable[[Key], Budget]
 
 

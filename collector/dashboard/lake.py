@@ -17,7 +17,7 @@ from collector.admin_state import State
 from collector.dashboard import charts, pieces
 from collector.dashboard.answers import answer, section
 from collector.dashboard.charts import Series
-from collector.dashboard.frame import notice, number, pairs, size, table, whole_page
+from collector.dashboard.frame import Figures, notice, number, pairs, size, table, whole_page
 from collector.dashboard.html import Child, Html
 from collector.dashboard.known import Known
 from collector.orders import UnderWay
@@ -104,7 +104,7 @@ def _disk(stock: Stock, state: State, today: date) -> Child:
         ),
     }
     lines: list[Sequence[Child]] = [
-        (name, count, size(taken), note) for name, (count, taken, note) in kinds.items()
+        (name, count, Figures(size(taken)), note) for name, (count, taken, note) in kinds.items()
     ]
     return [
         table("Files of the data directory", ("", "files", "size", ""), lines),
@@ -145,8 +145,9 @@ def _dates(stock: Stock, told: Told, today: date) -> Child:
         heap = dates.get(day)
         count = rows.get(day)
         parts, taken = (heap.files, heap.bytes) if heap is not None else (0, 0)
-        each = f"{taken / count:,.0f}" if count and taken else ""
-        lines.append((pieces.day(day), parts, size(taken), _count(count, told), each))
+        each = Figures(number(taken / count) if count and taken else "")
+        bytes_taken = Figures(size(taken))
+        lines.append((pieces.day(day), parts, bytes_taken, _count(count, told), each))
     axis = [today - timedelta(days=n) for n in reversed(range(_CHART_DAYS))]
     sizes = [dates[day].bytes if day in dates else 0 for day in axis]
     unit, factor = ("MiB", 2**20) if max(sizes) > _MIB_FROM else ("KiB", 2**10)

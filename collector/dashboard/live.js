@@ -2,19 +2,26 @@
 //
 // 1. A page with an element of class "pending" (a question that is still being answered), or whose
 //    <main> has data-refresh (seconds), is fetched again and its <main> put in the place of the old
-//    one. What has the focus keeps it, what was opened stays open.
+//    one. What has the focus keeps it, what was opened stays open; it waits for who types or marks.
 // 2. An element with data-stream names a stream of server-sent events. Each message is JSON of
 //    "texts": {name: text} for elements with data-live of that name, and "minutes": {name: lists of
 //    numbers} for the columns of a chart of that name, a list for each series, the lowest first.
+//    Where the stream is refused, the page is fetched again instead, now and then.
+// 3. When the collector does not answer for some seconds, the page says that it is not up to date.
 //
 // Nothing is fetched while the page is hidden. Texts are set as text, never as HTML.
 'use strict';
 
 (() => {
-    const FIRST_MS = 1000, LAST_MS = 15000, HEIGHT = 100;
-    let wait = FIRST_MS, timer = 0, source = null, streamed = '';
+    const FIRST_MS = 1000, LAST_MS = 15000, REFUSED_MS = 10000, SILENT_MS = 6000, HEIGHT = 100;
+    const figures = new Intl.NumberFormat('en', {maximumFractionDigits: 0});
+    let wait = FIRST_MS, timer = 0, silence = 0, source = null;
 
     const main = () => document.querySelector('main');
+
+    function say(element, text) {
+        if (element && element.textContent !== text) element.textContent = text;
+    }
 
     // An element told by where it stands, so that it is found again on the page that is fetched.
     function place(root, element) {
@@ -26,9 +33,28 @@
         return steps.length ? `main > ${steps.join(' > ')}` : 'main';
     }
 
-    function isTyping() {
-        const one = document.activeElement;
-        return one && one.matches('main input, main select, main textarea');
+    function isBusy() {
+        const marked = getSelection();
+        return document.activeElement?.matches('main input, main select, main textarea')
+            || (!marked.isCollapsed && main().contains(marked.anchorNode));
+    }
+
+    // Nobody must take what was told last for what is now.
+    function unheard() {
+        silence ||= setTimeout(() => {
+            const note = document.createElement('p');
+            note.id = 'unheard';
+            note.className = 'bad';
+            note.setAttribute('role', 'status');
+            note.textContent = 'Not up to date: the collector does not answer.';
+            main().prepend(note);
+        }, SILENT_MS);
+    }
+
+    function heard() {
+        clearTimeout(silence);
+        silence = 0;
+        document.getElementById('unheard')?.remove();
     }
 
     function replace(text) {
@@ -40,22 +66,26 @@
         const focus = old.contains(active) ? place(old, active) : '';
         const scrolled = [...old.querySelectorAll('.wide')].map(one => one.scrollLeft);
         old.replaceWith(fresh);
-        for (const where of opened) fresh.parentElement.querySelector(where)?.setAttribute('open', '');
+        const found = where => fresh.parentElement.querySelector(where);
+        for (const where of opened) found(where)?.setAttribute('open', '');
         fresh.querySelectorAll('.wide').forEach((one, n) => { one.scrollLeft = scrolled[n] || 0; });
-        if (focus) fresh.parentElement.querySelector(focus)?.focus({preventScroll: true});
+        if (focus) found(focus)?.focus({preventScroll: true});
         listen();
     }
 
     async function again() {
         timer = 0;
-        if (document.hidden || isTyping()) return plan();
+        if (document.hidden || isBusy()) return plan();
         try {
             const answer = await fetch(location.href, {headers: {accept: 'text/html'}});
-            // Logged out meanwhile: the page that asks for the token is shown, and nothing repeated.
+            // Logged out meanwhile: the page that asks for the token is shown, nothing repeated.
             if (answer.redirected) return location.assign(answer.url);
-            if (answer.ok && !isTyping()) replace(await answer.text());
+            const text = await answer.text();
+            if (answer.ok) heard(); else unheard();
+            if (answer.ok && !isBusy()) replace(text);
             wait = answer.ok ? Math.min(wait * 1.3, LAST_MS) : LAST_MS;
         } catch {
+            unheard();
             wait = LAST_MS;
         }
         plan();
@@ -63,6 +93,7 @@
 
     function plan() {
         clearTimeout(timer);
+        timer = 0;
         const here = main();
         if (!here) return;
         const refresh = Number(here.dataset.refresh || 0) * 1000;
@@ -71,14 +102,17 @@
         } else if (refresh) {
             wait = FIRST_MS;
             timer = setTimeout(again, refresh);
+        } else if (here.querySelector('[data-stream]') && !source && !document.hidden) {
+            timer = setTimeout(again, REFUSED_MS);
         }
     }
 
     function show(message) {
+        heard();
         const told = JSON.parse(message.data);
         for (const [name, text] of Object.entries(told.texts || {})) {
             for (const one of document.querySelectorAll(`[data-live="${CSS.escape(name)}"]`)) {
-                if (one.textContent !== text) one.textContent = text;
+                say(one, text);
             }
         }
         for (const [name, series] of Object.entries(told.minutes || {})) {
@@ -87,11 +121,18 @@
         }
     }
 
+    function number(value) {
+        return figures.format(value).replaceAll(',', '\u202f');
+    }
+
+    // The columns, and whatever else says their numbers: what points at them, and the table behind.
     function draw(plot, series) {
         const sums = series[0].map((_, n) => series.reduce((sum, one) => sum + one[n], 0));
         const most = Math.max(1, ...sums);
         const columns = plot.querySelectorAll('rect');
-        plot.querySelector('.most').textContent = most.toLocaleString('en').replaceAll(',', '\u202f');
+        const rows = plot.parentElement.querySelectorAll('tbody tr');
+        say(plot.querySelector('.most'), number(most));
+        say(plot.querySelector('desc'), 'The numbers are in the table below.');
         sums.forEach((_, n) => {
             let top = HEIGHT;
             series.forEach((one, k) => {
@@ -100,23 +141,34 @@
                 top -= height;
                 column?.setAttribute('height', height.toFixed(2));
                 column?.setAttribute('y', top.toFixed(2));
-                column?.querySelector('title')?.remove();  // it told the number of before
+                const title = column?.querySelector('title');
+                say(title, title?.textContent.replace(/: .* /, `: ${number(one[n])} `));
+                say(rows[n]?.cells[k + 1], number(one[n]));
             });
         });
     }
 
     function listen() {
         const path = document.querySelector('[data-stream]')?.dataset.stream || '';
-        if (source && path === streamed && !document.hidden) return;
+        if (path && source && !document.hidden) return;
         source?.close();
         source = null;
         if (!path || document.hidden) return;
-        streamed = path;
-        source = new EventSource(path);
-        source.onmessage = show;
+        const mine = source = new EventSource(path);
+        mine.onmessage = show;
+        mine.onopen = heard;
+        mine.onerror = () => {
+            if (mine !== source) return;
+            // It comes again by itself, unless it was refused: too many listen, the session ended.
+            if (mine.readyState !== EventSource.CLOSED) return unheard();
+            source = null;
+            plan();
+        };
     }
 
     document.addEventListener('visibilitychange', () => {
+        // What was not asked for was not left unanswered.
+        if (document.hidden) heard();
         listen();
         if (!document.hidden && !timer) plan();
     });

@@ -132,8 +132,13 @@ def advised(config: Config, advice: Advice) -> Child:
     """What to do, with the line to copy and where it belongs."""
     if not advice.line:
         return tag("p", advice.text)
-    file = config.path.name if config.path else "config.toml (a copy of config.example.toml)"
-    where = f"In {file}, under [[sites]] with id {advice.site}; then have the file read again:"
+    # A second line of the same name would be a fault of the file.
+    name = advice.line.partition(" ")[0]
+    place = f"under [[sites]] with id {advice.site}, in the place of its line {name}, if any"
+    if config.path is None:
+        where = f"In config.toml, a copy of config.example.toml, {place}; then start again:"
+    else:
+        where = f"In {config.path.name}, {place}; it is in force two seconds after the change:"
     return [tag("p", advice.text), tag("p", where), tag("pre", tag("code", advice.line))]
 
 

@@ -4,6 +4,7 @@ Every number is of memory and of this process, but for the line of the audit and
 which are of the files. Events per minute are those that were received, by what became of them.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -22,7 +23,6 @@ from collector.dashboard.known import Known
 from collector.rates import by_outcome
 from collector.reload import Configuration
 
-_ROWS: Final = 20
 OUTCOMES: Final = ("accepted", "duplicate", "rejected", "dropped")
 _CHART: Final = "per-minute"
 
@@ -53,9 +53,8 @@ class Overview:
 
     async def _show(self, visit: Visit) -> Response:
         state = self._known.api.state()
-        # One after the other: each is a question to the disk.
-        audit = await self._known.watch.audit.told()
-        newest = await self._known.api.newest(_ROWS)
+        watch = self._known.watch
+        audit, newest = await asyncio.gather(watch.audit.told(), watch.newest.told())
         trouble = state.trouble
         text = whole_page(
             "Overview",

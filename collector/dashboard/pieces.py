@@ -13,7 +13,7 @@ import msgspec
 from collector.adapters.contract import Response
 from collector.admin import Answer, Member, Route, Visit, html
 from collector.dashboard import charts
-from collector.dashboard.frame import number, whole_page
+from collector.dashboard.frame import Figures, number, whole_page
 from collector.dashboard.html import Child, Html, Link, tag
 from collector.dashboard.ranges import DAYS, SITE, SPANS, Scope
 
@@ -95,13 +95,12 @@ def hidden(name: str, value: str) -> Html:
 # --- figures
 
 
-def money(amount: float | None, currency: str | None = "") -> str:
+def money(amount: float | None, currency: str | None = "") -> Figures:
     """An amount with two places, and its currency; "" for None."""
     if amount is None:
-        return ""
-    # Thousands as `number` sets them apart.
-    figures = f"{amount:,.2f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
-    return f"{figures} {currency_name(currency)}" if currency != "" else figures
+        return Figures("")
+    figures = number(amount, 2)
+    return Figures(f"{figures} {currency_name(currency)}" if currency != "" else figures)
 
 
 def currency_name(currency: str | None) -> str:
@@ -109,9 +108,9 @@ def currency_name(currency: str | None) -> str:
     return currency or "(no currency)"
 
 
-def share(part: float, whole: float) -> str:
+def share(part: float, whole: float) -> Figures:
     """A part of a whole in per cent; "" of nothing."""
-    return f"{100 * part / whole:.1f} %" if whole else ""
+    return Figures(f"{100 * part / whole:.1f} %" if whole else "")
 
 
 def change(now: float, before: float) -> str:

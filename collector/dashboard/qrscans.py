@@ -15,7 +15,7 @@ from collector.adapters.contract import Response
 from collector.admin import Route, Visit
 from collector.dashboard import pieces
 from collector.dashboard.answers import Records, panel
-from collector.dashboard.frame import number, table
+from collector.dashboard.frame import Figures, number, table
 from collector.dashboard.html import Child, tag
 from collector.dashboard.known import Known
 from collector.dashboard.ranges import WITHIN, Scope, picker, scope_of
@@ -31,29 +31,27 @@ _LOOK_BACK_DAYS: Final = 30
 # How many of the newest browser events are looked at for the newest scans.
 _SAMPLE: Final = 2_000
 
-# A scan as a number: there may be millions of them. Two of them with the same one are as likely as
-# in `sightings`.
+# `scan_days` has a number for each scan: there may be millions of them.
 _BY_CODE: Final = f"""\
 WITH rows AS NOT MATERIALIZED (
-    SELECT hash(site_id, scan_session_id) AS scan, site_id, source, qr_code_id,
-        conversion_value AS value, conversion_currency AS currency
-    FROM valid_events
-    WHERE {WITHIN} AND scan_session_id IS NOT NULL
+    SELECT scan, site_id, source, qr_code_id, events, amount, currency
+    FROM scan_days
+    WHERE {WITHIN}
 ),
 scans AS (
     SELECT
         scan,
         any_value(site_id) AS site_id,
         min(qr_code_id) AS code,
-        count(*) FILTER (WHERE source = 'browser') AS browser_events,
-        count(*) FILTER (WHERE source = 'server') AS conversions
+        coalesce(sum(events) FILTER (WHERE source = 'browser'), 0)::BIGINT AS browser_events,
+        coalesce(sum(events) FILTER (WHERE source = 'server'), 0)::BIGINT AS conversions
     FROM rows
     GROUP BY scan
 ),
 values AS (
-    SELECT scan, currency, sum(value) AS total
+    SELECT scan, currency, sum(amount) AS total
     FROM rows
-    WHERE source = 'server' AND value IS NOT NULL
+    WHERE source = 'server' AND amount IS NOT NULL
     GROUP BY scan, currency
 ),
 sums AS (
@@ -184,6 +182,10 @@ def _code(row: Mapping[str, Any]) -> str:
     return row["code"] or "(unknown)"
 
 
+def _sums(sums: Sequence[Mapping[str, Any]] | None) -> Figures:
+    return Figures(", ".join(pieces.money(one["value"], one["currency"]) for one in sums or ()))
+
+
 def _codes(rows: Records) -> Child:
     if not rows:
         return tag("p", "No QR scans in this range.")
@@ -197,7 +199,7 @@ def _codes(rows: Records) -> Child:
             row["converted"],
             pieces.share(row["converted"], row["scans"]),
             row["conversions"],
-            ", ".join(pieces.money(one["value"], one["currency"]) for one in row["sums"] or ()),
+            _sums(row["sums"]),
         )
         for row in rows
     ]

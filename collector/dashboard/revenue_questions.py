@@ -1,9 +1,9 @@
 """The questions of the revenue page: payments by day and by what is known of them, and what led
 to them.
 
-Payments are rows of `payment_events`. Paid ones have a status of `pieces.PAID`, refunds one of
-`pieces.REFUNDED`; every other status is counted by itself only. Nothing is summed across
-currencies.
+Payments are rows of `payment_events`, counted in `payment_days`. Paid ones have a status of
+`pieces.PAID`, refunds one of `pieces.REFUNDED`; every other status is counted by itself only.
+Nothing is summed across currencies.
 
 What led to a payment, in the order in which it is asked of each page view of the same visitor:
 
@@ -46,12 +46,12 @@ _DAILY: Final = f"""\
 SELECT
     date AS day,
     currency,
-    count(*) FILTER (WHERE {_IS_PAID}) AS payments,
+    coalesce(sum(events) FILTER (WHERE {_IS_PAID}), 0)::BIGINT AS payments,
     coalesce(sum(amount) FILTER (WHERE {_IS_PAID}), 0) AS revenue,
-    count(*) FILTER (WHERE {_IS_REFUND}) AS refunds,
+    coalesce(sum(events) FILTER (WHERE {_IS_REFUND}), 0)::BIGINT AS refunds,
     coalesce(sum(amount) FILTER (WHERE {_IS_REFUND}), 0) AS refunded,
-    count(*) AS all_payments
-FROM payment_events
+    sum(events)::BIGINT AS all_payments
+FROM payment_days
 WHERE {WITHIN} AND {_OF_SENDER}
 GROUP BY date, currency
 ORDER BY date DESC, currency"""
@@ -59,27 +59,27 @@ ORDER BY date DESC, currency"""
 # Names of plans and statuses are the senders' own: only so many of each are told.
 _KINDS: Final = f"""\
 WITH parts AS (
-    SELECT currency, amount, {_IS_PAID} AS is_paid, unnest([
+    SELECT currency, amount, events, {_IS_PAID} AS is_paid, unnest([
         {{'part': 'provider', 'value': payment_provider}},
         {{'part': 'plan', 'value': coalesce(plan_name, '')}},
         {{'part': 'status', 'value': status}},
         {{'part': 'sender', 'value': protocol || ', ' || source}}
     ], recursive := true)
-    FROM payment_events
+    FROM payment_days
     WHERE {WITHIN} AND {_OF_SENDER}
 )
 SELECT
     part,
     value,
     currency,
-    count(*) AS all_payments,
-    count(*) FILTER (WHERE is_paid) AS payments,
+    sum(events)::BIGINT AS all_payments,
+    coalesce(sum(events) FILTER (WHERE is_paid), 0)::BIGINT AS payments,
     sum(amount) FILTER (WHERE is_paid) AS revenue,
     sum(amount) AS amount
 FROM parts
 GROUP BY part, value, currency
 QUALIFY row_number() OVER (
-    PARTITION BY part ORDER BY count(*) DESC, value, currency NULLS FIRST
+    PARTITION BY part ORDER BY sum(events) DESC, value, currency NULLS FIRST
 ) <= {ROWS_MAX}
 ORDER BY part, all_payments DESC, value, currency NULLS FIRST"""
 

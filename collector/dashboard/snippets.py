@@ -88,8 +88,9 @@ def _purchase(site: Site) -> dict[str, object]:
 
 def _curl(address: str, site: Site) -> Snippet:
     body = shlex.quote(_json(_purchase(site)))
+    # The brackets of an IPv6 address are a pattern to some shells.
     text = f"""\
-curl {address}/server-events \\
+curl {shlex.quote(f"{address}/server-events")} \\
   -H "X-API-Key: $COLLECTOR_KEY" \\
   -H 'Content-Type: application/json' \\
   -d {body}
@@ -106,7 +107,7 @@ def _curl_zenovay(address: str, site: Site) -> Snippet:
     head, _, tail = _json(body).rpartition("0")
     data = f'{shlex.quote(head)}"$(date +%s)000"{shlex.quote(tail)}'
     text = f"""\
-curl {address}/api/v1/events \\
+curl {shlex.quote(f"{address}/api/v1/events")} \\
   -H "Authorization: Bearer $COLLECTOR_KEY" \\
   -H 'Content-Type: application/json' \\
   -d {data}

@@ -13,7 +13,7 @@ have in common. That is counted from the rows of the range, and takes the longer
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -234,7 +234,7 @@ def _list(rows: Records, scope: Scope, dimension: str) -> Child:
             _cell(row["value"], dimension, scope),
             row["views"],
             charts.bar(row["views"], most),
-            _share(row),
+            pieces.share(row["views"], row["total"]),
             row["earlier"],
             changed(row["views"], row["earlier"]),
         )
@@ -262,7 +262,11 @@ def _over_time(scope: Scope, dimension: str, value: str) -> Question:
 
 def _caption(heading: str, scope: Scope, count: int) -> str:
     cut = f", the first {count}" if count >= _VALUES_MAX else ""
-    return f"{heading} by page views, compared with the {scope.days} days before{cut}"
+    return f"{heading} by page views, compared with {_before(scope)}{cut}"
+
+
+def _before(scope: Scope) -> str:
+    return f"the {scope.days} days before" if scope.days > 1 else "the day before"
 
 
 def _cell(value: str | None, dimension: str, scope: Scope) -> Child:
@@ -273,11 +277,6 @@ def _cell(value: str | None, dimension: str, scope: Scope) -> Child:
         return value
     query = {**scope.query, _BY: dimension, _VALUE: value}
     return pieces.link(value, _PAGE_OF[dimension], query)
-
-
-def _share(row: Mapping[str, Any]) -> Html:
-    text = pieces.share(row["views"], row["total"])
-    return tag("span", text, attributes={"class": "share"})
 
 
 def changed(now: int, before: int) -> Child:
@@ -297,7 +296,7 @@ def _visitors(rows: Records, scope: Scope) -> Child:
         "p",
         "About ",
         tag("strong", number(now)),
-        f" in {scope.days} days, about {number(before)} in those before. ",
+        f" in the range, about {number(before)} in {_before(scope)}. ",
         changed(now, before),
     )
 
@@ -353,7 +352,7 @@ def _others(rows: Records, scope: Scope) -> Child:
                 _cell(row["value"], name, scope),
                 row["views"],
                 charts.bar(row["views"], most),
-                _share(row),
+                pieces.share(row["views"], row["total"]),
             )
         )
     names = ("", "views", "", "share")

@@ -1,7 +1,8 @@
 """Users that were identified, and ids of users that were seen: who they are, when they came last.
 
 The first list is `identified_users` of all dates, one row per site and visitor; the second groups
-the valid events of the range by their own `user_id`. Last seen and events are those of the range.
+the valid events of the range by their own `user_id`, counted in `user_days`. Last seen and events
+are those of the range.
 """
 # ruff: noqa: S608  every piece of this SQL is our own text; what people type is bound
 
@@ -17,17 +18,29 @@ from collector.dashboard.html import Child, tag
 from collector.dashboard.known import Known
 from collector.dashboard.ranges import WITHIN, Scope, picker, scope_of
 from collector.panels import Question
+from storage import views
 
 PATH: Final = "/dashboard/users"
 _ROWS: Final = 25
 # As far as pages can be turned; who looks for somebody searches.
 _PAGE_MAX: Final = 10_000
 
-# Over 100 million events this reads all of `identify`, which stand together in joined files, then
-# two columns of the range for 25 visitors.
-_IDENTIFIED: Final = f"""\
+# What visitors of the list did in the range is counted already, by their numbers.
+_SEEN: Final = f"""\
+seen AS (
+    SELECT site_id, visitor, max(last_seen) AS last_seen, sum(events)::BIGINT AS events
+    FROM sightings SEMI JOIN listed USING (site_id, visitor)
+    WHERE {WITHIN}
+    GROUP BY site_id, visitor
+)
+SELECT listed.*, seen.last_seen, coalesce(seen.events, 0) AS events
+FROM listed LEFT JOIN seen USING (site_id, visitor)
+ORDER BY last_identified DESC, site_id, visitor_id"""
+
+# Everybody's attributes, which takes a while where many were identified.
+_FOUND: Final = f"""\
 WITH listed AS (
-    SELECT *, count(*) OVER () AS users
+    SELECT *, hash(visitor_id) AS visitor, count(*) OVER () AS users
     FROM identified_users
     WHERE ($site = '' OR site_id = $site) AND contains(
         lower(concat_ws(' ', visitor_id, email, name, customer_id, phone, company)), lower($search)
@@ -35,27 +48,43 @@ WITH listed AS (
     ORDER BY last_identified DESC, site_id, visitor_id
     LIMIT {_ROWS} OFFSET $skip
 ),
-seen AS (
-    SELECT site_id, visitor_id, max(event_time) AS last_seen, count(*) AS events
-    FROM valid_events SEMI JOIN listed USING (site_id, visitor_id)
-    WHERE {WITHIN}
+{_SEEN}"""
+
+# Without a search it is known without their attributes who is on the page: those of nobody else are
+# read.
+_LATEST: Final = f"""\
+WITH chosen AS (
+    SELECT site_id, visitor_id, max(event_time) AS latest, count(*) OVER () AS users
+    FROM valid_events
+    WHERE {views.IS_IDENTIFY} AND ($site = '' OR site_id = $site)
     GROUP BY site_id, visitor_id
-)
-SELECT listed.*, seen.last_seen, coalesce(seen.events, 0) AS events
-FROM listed LEFT JOIN seen USING (site_id, visitor_id)
-ORDER BY last_identified DESC, site_id, visitor_id"""
+    ORDER BY latest DESC, site_id, visitor_id
+    LIMIT {_ROWS} OFFSET $skip
+),
+near AS (
+    SELECT event.site_id, event.visitor_id, event_id, event_time, received_time, metadata
+    FROM valid_events AS event SEMI JOIN chosen
+        ON chosen.site_id = event.site_id
+        AND chosen.visitor_id IS NOT DISTINCT FROM event.visitor_id
+    WHERE {views.IS_IDENTIFY}
+),
+listed AS (
+    SELECT *, hash(visitor_id) AS visitor, (SELECT any_value(users) FROM chosen) AS users
+    FROM ({views.identified_users("near")})
+),
+{_SEEN}"""
 
 _BY_ID: Final = f"""\
 SELECT
     site_id,
     user_id,
-    count(*) AS events,
-    count(DISTINCT visitor_id) AS visitors,
-    min(event_time) AS first_seen,
-    max(event_time) AS last_seen,
+    sum(events)::BIGINT AS events,
+    count(DISTINCT visitor) AS visitors,
+    min(first_seen) AS first_seen,
+    max(last_seen) AS last_seen,
     count(*) OVER () AS users
-FROM valid_events
-WHERE {WITHIN} AND user_id IS NOT NULL AND contains(lower(user_id), lower($search))
+FROM user_days
+WHERE {WITHIN} AND contains(lower(user_id), lower($search))
 GROUP BY site_id, user_id
 ORDER BY last_seen DESC, site_id, user_id
 LIMIT {_ROWS} OFFSET $skip"""
@@ -82,8 +111,9 @@ class Users:
         search = pieces.asked_text(visit, "search")
         page = pieces.asked_number(visit, "page", at_most=_PAGE_MAX)
         values = scope.values(search=search, skip=page * _ROWS)
+        listed = Question(_LATEST, scope.values(skip=page * _ROWS))
         identified, seen = await self._known.panels.ask(
-            Question(_IDENTIFIED, values), Question(_BY_ID, values)
+            Question(_FOUND, values) if search else listed, Question(_BY_ID, values)
         )
         label = "E-mail, name or id contains"
         return pieces.shown(

@@ -114,7 +114,10 @@
     release();
   };
   const release = () => {
-    if (mayLeave()) held.splice(0).forEach(enqueue);
+    if (!mayLeave()) return;
+    // Also where the landing page has no event: a back end, or a later page, may want to know.
+    scanSession();
+    held.splice(0).forEach(enqueue);
   };
   const enqueue = (event) => {
     event.scan_session_id = scanSession();
@@ -181,6 +184,8 @@
   };
   const again = (batch, after) => {
     busy--;
+    // Consent may have been withdrawn while it was under way.
+    if (isRefused()) return;
     queue = batch.concat(queue).slice(-EVENTS_MAX);
     const toldMs = after ? (isNaN(after) ? Date.parse(after) - now() : after * 1000) || 0 : 0;
     const ownMs = 1000 * 2 ** Math.min(fails++, 9) * (1 + Math.random()) / 2;
@@ -257,8 +262,8 @@
   // --- the three functions
 
   const decide = (value) => {
-    // What is not understood is no consent.
-    consent = value === undefined || /^(granted|pending)$/.test(value) ? value : 'denied';
+    // What is not understood is no consent; where nothing is said, what was said before holds.
+    if (value !== undefined) consent = /^(granted|pending)$/.test(value) ? value : 'denied';
     isRefused() ? forget() : release();
   };
   const begin = (id, options) => {

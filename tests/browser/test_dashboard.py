@@ -35,6 +35,7 @@ NASTY: Final = (
 # Of a header only what is ASCII and no control.
 NASTY_HEADER: Final = "<script>hacked=1</script>\"'><img src=x onerror=hacked=1>{{7*7}}"
 _PAGE: Final = 15  # fewer than the page shows
+_LOOKS_MAX: Final = 300
 _WATCH: Final = """
     window.violations = [];
     document.addEventListener('securitypolicyviolation',
@@ -188,6 +189,12 @@ class Watched:
     def open(self, path: str) -> Page:
         """Go to a page, and look for what must not be there."""
         self.page.goto(self.url + path)
+        for _ in range(_LOOKS_MAX):
+            if not self.page.locator("main .pending").count():
+                break
+            self.page.wait_for_timeout(100)
+        else:
+            raise TimeoutError(f"still being counted: {path}")
         self.page.eval_on_selector_all("details", "all => all.forEach(one => one.open = true)")
         self.page.mouse.move(200, 200)
         assert self.page.evaluate("typeof hacked") == "undefined"

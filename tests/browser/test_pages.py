@@ -1,17 +1,18 @@
 """Every page of the dashboard in a real browser, over what the demonstration and intruders sent.
 
 A new page is looked at by itself, because the navigation lists it; its numbers want a row in
-`TABLES` or `FIGURES`.
+`expected`.
 """
 
 import re
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Final
 
 import pytest
 from playwright.sync_api import Browser
 
 from collector.admin import OVERVIEW
+from tests.browser.expected import FIGURES, TABLES, Figure, Table
 from tests.browser.judging import THEMES, WIDTHS, Judge, pages_of, shape
 from tests.browser.test_dashboard import KEY_HEADERS, REQUESTS, leaves, send, with_text
 from tests.support.process import CollectorProcess, wait_until
@@ -23,41 +24,6 @@ SHORT: Final = "<img src=x onerror=hacked=1>"
 _DEMO: Final = ("--seconds", "4", "--rate", "80")
 # Pages that lead from one to the next without end.
 _LINKS_MAX: Final = 6
-
-
-class Table(NamedTuple):
-    """The rows of the table with that caption, in these columns, are those of the SQL, as text."""
-
-    path: str
-    caption: str
-    columns: tuple[int, ...]
-    sql: str
-
-
-class Figure(NamedTuple):
-    """The number in the element is that of the SQL."""
-
-    path: str
-    selector: str
-    sql: str
-
-
-_NAME: Final = "coalesce(event_name, event_type)"
-FIGURES: Final = (
-    Figure(
-        "/dashboard",
-        "[data-live='sum-accepted']",
-        "SELECT count(*) FROM events WHERE is_duplicate = 0",
-    ),
-)
-TABLES: Final = (
-    Table(
-        "/dashboard/events",
-        "Custom events by name",
-        (0, 1),
-        f"SELECT {_NAME}, count(*) FROM custom_events GROUP BY 1",  # noqa: S608 (ours)
-    ),
-)
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +122,8 @@ def test_a_table_is_that_of_sql(wanted: Table, filled: CollectorProcess, chromiu
     rows = filled.query(wanted.sql)
     with Judge(chromium, filled) as judge:
         page = judge.open(wanted.path)
-        table = page.locator("table", has=page.locator("caption", has_text=wanted.caption)).first
+        caption = page.locator("caption", has_text=re.compile(f"^{re.escape(wanted.caption)}"))
+        table = page.locator("table", has=caption).first
         lines = [
             [cell.inner_text().strip() for cell in line.locator("th, td").all()]
             for line in table.locator("tbody tr").all()

@@ -230,6 +230,21 @@ def test_a_scan_lasts_sixty_days_a_session_half_an_hour(shop: Shop) -> None:
     _expect_silence(visitor)
 
 
+def test_a_scan_is_kept_from_its_landing_page_on(shop: Shop) -> None:
+    """Also where that page sends nothing: a back end reads it there, later pages tell of it."""
+    shop.make("/landed/page", "/landed/next")
+    visitor = shop.visit(f"/landed/page?scnv={SCAN}")
+    _expect_silence(visitor)
+    assert visitor.sent == []
+    kept = visitor.storage()
+    assert json.loads(kept["local"].pop("_scnv"))["sid"] == SCAN
+    assert kept == {"cookie": "", "local": {}, "tab": {}}
+    shop.go(visitor, "/landed/next")
+    visitor.call("track", "told")
+    [row] = shop.wait_for(visitor, "landed", 1)
+    assert str(row["scan_session_id"]) == SCAN
+
+
 def test_a_visitor_is_a_cookie_of_a_year(shop: Shop) -> None:
     """One cookie, which no other site gets, and the scan where the vendor's readers look."""
     shop.make("/cookie/page", autoPageview=True)
@@ -325,6 +340,51 @@ def test_what_is_not_consent_is_none(shop: Shop, consent: object) -> None:
     _expect_silence(visitor)
     assert visitor.sent == []
     assert visitor.storage() == {"cookie": "", "local": {}, "tab": {}}
+
+
+def test_what_was_said_before_init_holds(shop: Shop, tracking: CollectorProcess) -> None:
+    """A banner may be quicker than `init`, which takes nothing back by saying nothing."""
+    for said in ("denied", "granted"):
+        calls = f"scanova('consent', '{said}'); scanova('init', 'demo', {{autoPageview: true}});"
+        script = f'<script async src="{tracking.url}/s.js"></script>'
+        shop.write(f"/said-{said}/page", head=f"<script>{STUB}{calls}</script>{script}")
+    refused = shop.visit(f"/said-denied/page?scnv={SCAN}")
+    refused.call("consent")
+    refused.call("track", "told")
+    _expect_silence(refused)
+    assert refused.sent == []
+    assert refused.storage() == {"cookie": "", "local": {}, "tab": {}}
+    visitor = shop.visit(f"/said-granted/page?scnv={SCAN}")
+    [row] = shop.wait_for(visitor, "said-granted", 1)
+    assert row["consent"] == "granted"
+
+
+def test_what_fails_after_consent_was_withdrawn_is_given_up(shop: Shop) -> None:
+    """It is neither sent on leaving nor kept for the next page."""
+    shop.make("/withdrawn/page", "/withdrawn/next", consent="granted", requireScan=False)
+    visitor = shop.visit("/withdrawn/page")
+    visitor.page.evaluate(
+        """() => {
+            const {fetch} = window;
+            window.fetch = () => new Promise((_, reject) => {
+                window.lose = () => {
+                    window.fetch = fetch;
+                    reject(new TypeError('lost'));
+                };
+            });
+        }"""
+    )
+    visitor.call("track", "told")
+    visitor.page.wait_for_function("() => Boolean(window.lose)")
+    visitor.call("consent", "denied")
+    visitor.page.evaluate("lose()")
+    # Longer than the first wait for another try.
+    visitor.page.wait_for_timeout(1_200)
+    shop.go(visitor, "/withdrawn/next")
+    _expect_silence(visitor)
+    assert visitor.sent == []
+    assert visitor.storage() == {"cookie": "", "local": {}, "tab": {}}
+    assert shop.rows("withdrawn") == []
 
 
 # --- the page it runs in

@@ -5,6 +5,7 @@ are made here; nothing listens but on loopback.
 """
 
 import contextlib
+import hashlib
 import http.client
 import json
 import os
@@ -19,6 +20,7 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlencode
 
 import pytest
 from cryptography import x509
@@ -33,7 +35,14 @@ from tests.test_deploy import DEPLOY, text
 pytestmark = pytest.mark.end_to_end
 
 ORIGIN = {"Origin": "http://localhost", "Content-Type": "application/json"}
+FORM = "application/x-www-form-urlencoded"
 LIMIT = 3
+TOKEN = "admin_" + "x" * 40
+# What keeps dashboard and admin API inside, and how often it stands there.
+KEPT_INSIDE = {
+    "nginx.conf": (r"    location ~ \^/(?:admin|dashboard)\(/\|\$\) +\{ return 404; \}\n", 2),
+    "Caddyfile": (r" /(?:admin|dashboard)(?:/\*)?(?=[ \n])", 4),
+}
 
 
 class Front(NamedTuple):
@@ -111,11 +120,21 @@ def _running(command: list[str], port: int, folder: Path, **environment: str) ->
             process.wait()
 
 
+def _shipped(name: str, *, opens: bool) -> str:
+    """A file of `deploy/`; `opens`: without what the page has one take out for the dashboard."""
+    ours = text(name)
+    if opens:
+        pattern, count = KEPT_INSIDE[name]
+        ours, found = re.subn(pattern, "", ours)
+        assert found == count, name
+    return ours
+
+
 @contextlib.contextmanager
-def _nginx(collector: CollectorProcess, folder: Path) -> Iterator[Front]:
+def _nginx(collector: CollectorProcess, folder: Path, *, opens: bool = False) -> Iterator[Front]:
     program, port = programs.find("nginx"), free_port()
     _certificate(folder)
-    ours = text("nginx.conf")
+    ours = _shipped("nginx.conf", opens=opens)
     changes = {
         "server 127.0.0.1:8000": f"server 127.0.0.1:{collector.port}",
         "    listen [::]:80;\n": "",
@@ -145,10 +164,10 @@ def _nginx(collector: CollectorProcess, folder: Path) -> Iterator[Front]:
 
 
 @contextlib.contextmanager
-def _caddy(collector: CollectorProcess, folder: Path) -> Iterator[Front]:
+def _caddy(collector: CollectorProcess, folder: Path, *, opens: bool = False) -> Iterator[Front]:
     program, port = programs.find("caddy"), free_port()
     _certificate(folder)
-    ours = text("Caddyfile")
+    ours = _shipped("Caddyfile", opens=opens)
     # No port for its administration, none for plain HTTP, and a certificate that is there.
     assert ours.count("\n{\n") == 1
     ours = ours.replace("\n{\n", "\n{\n\tadmin off\n\tauto_https disable_redirects\n", 1)
@@ -205,6 +224,14 @@ class Visitor:
         """A browser's event."""
         body = {"site_id": "demo", "event_type": name, "event_id": str(uuid.uuid4())}
         return self.request("POST", "/ct?secret=query", json.dumps(body), **headers)
+
+    def lines(self, path: str, **headers: str) -> Iterator[bytes]:
+        """The lines of an answer that goes on, as they come."""
+        fields = {name.replace("_", "-"): value for name, value in headers.items()}
+        self._connection.request("GET", path, headers=fields)
+        answer = self._connection.getresponse()
+        assert answer.status == 200, answer.read()
+        yield from iter(answer.readline, b"")
 
     def close(self) -> None:
         """Hang up."""
@@ -295,6 +322,47 @@ def _protocol(front: Front) -> str | None:
         context.wrap_socket(plain, server_hostname="localhost") as secure,
     ):
         return secure.selected_alpn_protocol()
+
+
+@pytest.mark.parametrize("name", FRONTS)
+def test_the_dashboard_is_reached_through_a_proxy_that_lets_it_out(
+    tmp_path: Path, name: str
+) -> None:
+    """By the token, which gives a `Secure` cookie; live numbers come one by one. Nothing else."""
+    folder = tmp_path / "front"
+    folder.mkdir()
+    programs.find(name)
+    digest = hashlib.sha256(TOKEN.encode()).hexdigest()
+    with (
+        CollectorProcess(
+            tmp_path / "collector",
+            server={"trusted_proxies": ["127.0.0.1"], "admin_token_sha256": digest},
+        ) as collector,
+        FRONTS[name](collector, folder, opens=True) as front,
+        contextlib.closing(Visitor(front, "127.0.0.2")) as one,
+        contextlib.closing(Visitor(front, "127.0.0.3")) as other,
+    ):
+        assert [one.request("GET", path).status for path in ("/metrics", "/readyz")] == [404, 404]
+        assert one.request("GET", "/admin/v1/state").status in {401, 403}
+        browser = {"Sec_Fetch_Site": "same-origin", "Content_Type": FORM}
+        page = one.request("GET", "/dashboard/login", **browser).body.decode()
+        csrf = re.search(r'name="csrf" value="([^"]+)"', page)
+        assert csrf, page
+        form = urlencode({"csrf": csrf[1], "token": TOKEN})
+        answer = one.request("POST", "/dashboard/login", form, **browser)
+        assert (answer.status, answer.headers.get("location")) == (303, "/dashboard")
+        cookie, _, flags = answer.headers["set-cookie"].partition(";")
+        assert cookie.startswith("__Host-")
+        assert "Secure" in flags
+        assert one.request("GET", "/dashboard", Cookie=cookie, **browser).status == 200
+        messages = (
+            line
+            for line in one.lines("/admin/v1/stream", Cookie=cookie, Sec_Fetch_Site="same-origin")
+            if line.startswith(b"data:")
+        )
+        assert b'"sum-accepted":"0"' in next(messages)
+        assert other.event("seen").status == 200
+        assert any(b'"sum-accepted":"1"' in message for message in messages)
 
 
 def test_the_files_are_those_of_the_programs(tmp_path: Path) -> None:

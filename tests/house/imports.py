@@ -140,7 +140,9 @@ ONLY_IN: Final[Mapping[str, tuple[frozenset[str], str]]] = {
         frozenset(
             {
                 "collector/asgi.py",
-                "collector/auditwatch.py",  # a page waits for the audit, for a moment
+                "collector/beside.py",  # a page waits for what is asked beside, for a moment
+                "collector/dashboard/overview.py",  # what it waits for, at once
+                "collector/dashboard/realtime.py",  # the same
                 "collector/edge.py",
                 "collector/http.py",
                 "collector/orders.py",

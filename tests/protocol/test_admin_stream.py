@@ -3,11 +3,12 @@
 import asyncio
 import http.client
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import pytest
 
+from collector import asgi
 from collector.admin import GUARDS
 from collector.keys import digest
 from collector.streams import Streaming
@@ -67,6 +68,33 @@ def test_a_head_holds_no_place_and_a_full_house_is_told(tmp_path: Path) -> None:
             full = await listen(collector)
             assert (full.status, full.headers["retry-after"]) == (503, "10")
             assert _decoder.decode(full.body) == {"error": "too many pages listen already"}
+
+    app.run(play())
+
+
+def test_a_client_that_is_gone_at_once_leaves_no_place_taken(tmp_path: Path) -> None:
+    """Also where not even the head of the answer could be sent."""
+
+    async def play() -> None:
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.disconnect"}
+
+        async def send(message: dict[str, Any]) -> None:
+            assert message["status"] == 200
+            raise ConnectionResetError
+
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": PATH,
+            "query_string": b"",
+            "headers": [(b"host", b"localhost:8000")],
+            "client": (HERE, 40_000),
+        }
+        async with app.running(tmp_path) as collector:
+            with pytest.raises(ConnectionResetError):
+                await asgi.serve(collector.edge, scope, receive, send)
+            assert len(collector.edge._admin.streams) == 0
 
     app.run(play())
 

@@ -92,7 +92,7 @@ def test_refused_pages_are_listed_with_what_mends_it(
             assert row in found
             line = 'allowed_domains = ["localhost", "127.0.0.1", "www.shop.example"]'
             assert line in found
-            assert "with id demo" in found
+            assert "with id demo, in the place of its line allowed_domains" in found
 
     app.run(play())
 
@@ -299,5 +299,19 @@ def test_snippets_have_the_ids_and_the_address(tmp_path: Path) -> None:
                 assert "hacked" not in found
             found = await page(collector, "install", address="https://events.example.com/x")
             assert "https://events.example.com/s.js" in found
+
+    app.run(play())
+
+
+def test_a_snippet_that_needs_an_id_names_the_setting(tmp_path: Path) -> None:
+    """Of a site without application and tracking code: what to configure, nothing half-filled."""
+
+    async def play() -> None:
+        config = app.with_site(app.example(tmp_path), croct_app_id="", tracking_code="")
+        async with app.running(tmp_path, config) as collector:
+            found = await page(collector, "install")
+            assert "give the site a croct_app_id" in found
+            assert "give the site a tracking_code" in found
+            assert "@croct/plug" not in found
 
     app.run(play())

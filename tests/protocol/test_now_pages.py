@@ -176,3 +176,37 @@ def test_the_lake_is_what_is_on_the_disk(tmp_path: Path) -> None:
             assert re.fullmatch(r"[\d.]+ KiB", line[2])
 
     app.run(play())
+
+
+def test_who_was_erased_is_on_no_page(tmp_path: Path) -> None:
+    """What pages keep is let go of: answers and the newest events."""
+
+    async def play() -> None:
+        async with app.running(tmp_path) as collector:
+            await send(collector, "a")
+            for path in ("/dashboard", "/dashboard/live"):
+                await page(collector, path)
+            inside = collector.service._inside
+            assert inside._newest._told
+            assert inside.questions.panels._known
+            await inside.forget()
+            assert not inside._newest._told
+            assert not inside.questions.panels._known
+
+    app.run(play())
+
+
+def test_looking_again_is_the_same_question(tmp_path: Path) -> None:
+    """However often real time is looked at, and by however many, its answers are shared."""
+
+    async def play() -> None:
+        async with app.running(tmp_path) as collector:
+            await page(collector, "/dashboard/live")
+            panels = collector.service._inside.questions.panels
+            known = set(panels._known)
+            await asyncio.sleep(0.01)
+            await page(collector, "/dashboard/live")
+            assert set(panels._known) == known
+            assert len(known) == 3
+
+    app.run(play())

@@ -4,6 +4,8 @@ import errno
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -57,12 +59,13 @@ def data(tmp_path: Path) -> DataDirectory:
         "quarantine/damaged-part-000000000009-000000000009-000000.parquet": "damaged",
         "wal/torn-000000000003-0": "torn",
         "keys/run-000000000001-000000000003.keys": "keys",
+        "summaries/1-2.0/date=2026-11-26/part-000000000001-000000000002.parquet": "counted",
         "orders/1.json": "erase somebody",
         "tmp/1-date=2026-11-26": "unfinished",
         "views.sql": "views",
         "lock": "",
     }.items():
-        (made.path / name).parent.mkdir(exist_ok=True)
+        (made.path / name).parent.mkdir(parents=True, exist_ok=True)
         (made.path / name).write_text(content)
     return made
 
@@ -345,6 +348,34 @@ def test_it_lies_outside_the_data_directory(data: DataDirectory, tmp_path: Path)
         backup.make(
             tmp_path / "no", tmp_path / "c", Files(), secret_state="", wait=lambda _seconds: None
         )
+
+
+def test_a_mounted_file_system_is_not_replaced(
+    data: DataDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It could not change places: that is told before anything is copied, not after all is."""
+    (tmp_path / "disk").mkdir()
+    monkeypatch.setattr(Path, "is_mount", lambda path: path.name == "disk")
+    with pytest.raises(BackupError, match="name a folder in it"):
+        make(data, tmp_path / "disk")
+    assert list((tmp_path / "disk").iterdir()) == []
+    monkeypatch.undo()
+    make(data, tmp_path / "disk/copy")
+    assert numbers(tmp_path / "disk/copy") == numbers(data.path)
+
+
+def test_what_a_killed_backup_left_is_removed_by_the_next(
+    data: DataDirectory, tmp_path: Path
+) -> None:
+    """Second names of files, half a copy and all, would keep rows that were erased since."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    left = tmp_path / f".copy-{process.pid}-abc.partial"
+    (left / "copy/events").mkdir(parents=True)
+    for part in layout.list_parts(data.events):
+        (left / "copy/events" / part.file_name).hardlink_to(data.events / part.name)
+    make(data, tmp_path / "copy")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["copy", "data"]
 
 
 def test_where_folders_cannot_change_places_the_old_one_is_moved_aside(

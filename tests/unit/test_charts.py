@@ -54,7 +54,7 @@ def test_an_area_has_its_points(now: list[int], before: list[int]) -> None:
     series = [Series("now", now[:count]), Series("before", before[:count])]
     found = Shapes(charts.area("a", "T", [str(n) for n in range(count)], *series)).found
     if count == 1:
-        assert len(found["rect"]) == 2
+        assert [rect["class"] for rect in found["rect"]] == ["s1", "s2"], "as in the legend"
         return
     most = max(*now[:count], *before[:count]) or 1
     for line, one in zip(found["polyline"], series, strict=True):
@@ -80,13 +80,3 @@ def test_nothing_at_all_can_be_drawn() -> None:
     assert "Nothing is known." in str(charts.columns("c", "T", [], [Series("s", [])]))
     assert "Nothing is known." in str(charts.area("c", "T", [], Series("s", [])))
     assert 'width="0.00"' in str(charts.bar(0, 0))
-
-
-def test_a_funnel_tells_both_shares() -> None:
-    """Of the first step, and of the one before."""
-    rows = Shown(str(charts.steps("Funnel", ["a", "b", "c"], [200, 100, 25]))).rows("Funnel")
-    assert [row[3:] for row in rows] == [
-        ["100.0 %", "100.0 %"],
-        ["50.0 %", "50.0 %"],
-        ["12.5 %", "25.0 %"],
-    ]

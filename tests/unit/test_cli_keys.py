@@ -1,13 +1,17 @@
 """`collector keys`: what is written, and what is not."""
 
 import json
+import os
 import re
+import threading
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
+from collector import cli_keys
 from collector.cli import main
+from collector.cli_keys import _change
 from collector.keys import digest
 from storage import Files
 from tests.support.files import FaultyFiles, Operation
@@ -95,6 +99,42 @@ def test_without_a_file_there_is_nothing_to_write_to(
     assert found.exit_code == 1
     assert "copy config.example.toml" in found.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_two_at_once_lose_nothing(config: Path) -> None:
+    """Who comes second waits, and changes what the first has written: both keys are there."""
+    is_reading, goes_on = threading.Event(), threading.Event()
+
+    def slowly(data: bytes) -> bytes:
+        is_reading.set()
+        goes_on.wait(20)
+        return data + b"# first\n"
+
+    first = threading.Thread(target=_change, args=(config, slowly))
+    second = threading.Thread(target=_change, args=(config, lambda data: data + b"# second\n"))
+    first.start()
+    assert is_reading.wait(20)
+    second.start()
+    second.join(0.3)
+    assert second.is_alive()
+    goes_on.set()
+    for one in (first, second):
+        one.join(20)
+    assert config.read_text() == TEXT + "# first\n# second\n"
+    assert [path.name for path in config.parent.iterdir()] == ["config.toml"]
+
+
+def test_nobody_waits_for_ever(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another command that hangs is told in one line; the file stays as it is."""
+    monkeypatch.setattr(cli_keys, "_PATIENCE_S", 0.1)
+    lock = Files().lock_folder(config.parent)
+    try:
+        found = _keys(config, "new", "--write")
+    finally:
+        os.close(lock)
+    assert (found.exit_code, found.stderr.count("\n")) == (1, 1)
+    assert "another command is changing it" in found.stderr
+    assert config.read_text() == TEXT
 
 
 @pytest.mark.parametrize("call", ["create", "write", "sync", "rename"])

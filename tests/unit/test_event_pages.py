@@ -131,6 +131,8 @@ def test_users_are_searched_and_paged(data: DataDirectory) -> None:
     emails = [row[0] for page in (first, second) for row in page.rows("Identified users")]
     assert emails == ["changed@example.com", *(f"user{n}@example.com" for n in range(29, 0, -1))]
     assert "1 to 25 of 30" in first.text
+    latest = first.rows("Identified users")[0]
+    assert latest == shown(Users, data, search="changed@").rows("Identified users")[0]
     [found] = shown(Users, data, search="CHANGED@").rows("Identified users")
     assert found[:2] == ["changed@example.com", "Name 0"]
     assert found[4:6] == ["2", "c0"], "events of the range"

@@ -9,6 +9,8 @@ import pytest
 
 from collector import config_file
 from collector.config import Config, Site
+from collector.dashboard.html import tag
+from collector.dashboard.origins import advised
 from collector.origin_advice import Advice, advise, judge
 from collector.refused_origins import NOT_FOUND, REASONS, Place
 
@@ -76,6 +78,19 @@ def test_the_line_is_ready_to_copy(origin: str, tmp_path: Path) -> None:
     assert judge(after, origin, "shop").is_allowed
     assert judge(after, "https://www.shop.example", "shop").is_allowed
     assert len(after.sites[0].allowed_domains) == 3
+
+
+def test_where_the_line_belongs_is_told(tmp_path: Path) -> None:
+    """In which file and table, and instead of which line: a second one would be a fault."""
+    advice = judge(config(), "https://x.example", "shop").advice
+    assert advice is not None
+    for path, words in (
+        (tmp_path / "shop.toml", "In shop.toml, under [[sites]] with id shop"),
+        (None, "In config.toml, a copy of config.example.toml, under [[sites]] with id shop"),
+    ):
+        told = str(tag("div", advised(msgspec.structs.replace(config(), path=path), advice)))
+        assert words in told
+        assert "in the place of its line allowed_domains" in told
 
 
 def test_what_is_switched_off_and_what_is_not_there() -> None:

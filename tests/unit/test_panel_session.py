@@ -112,11 +112,20 @@ def test_values_are_bound(world: World) -> None:
     assert world.ask(question).records == [{"site": "' OR 1=1 --", "n": 1}]
 
 
+def test_the_moment_of_asking_is_bound(world: World) -> None:
+    """A question about the last minutes is one for whoever looks, and of the moment it is asked."""
+    question = Question("SELECT epoch_us(make_timestamptz($now_us - 60000000))")
+    for _ in range(2):
+        world.now_us += _S
+        assert world.ask(question).rows == [(world.now_us - 60 * _S,)]
+
+
 def test_an_empty_directory_has_answers(tmp_path: Path) -> None:
     """Nothing is counted as nothing, by every view that pages use."""
     world = World(tmp_path / "data")
     try:
-        for view in ("counts", "tops", "sightings", "day_visitors", "events"):
+        counted = ("counts", "tops", "sightings", "day_visitors", "goal_days", "payment_days")
+        for view in (*counted, "user_days", "scan_days", "events"):
             assert world.ask(Question(f"FROM {view}")).rows == []
     finally:
         world.session.close()

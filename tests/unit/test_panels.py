@@ -24,6 +24,8 @@ class Held:
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.closed = 0
+        # By question: how often it was closed before.
+        self.closed_before: dict[str, int] = {}
         self.is_closed = threading.Event()
         self.error: BaseException | None = None
         self.is_free = threading.Event()
@@ -37,6 +39,7 @@ class Held:
     ) -> Found:
         """See Session."""
         self.asked.append(question.sql)
+        self.closed_before[question.sql] = self.closed
         self.began.set()
         if self.share:
             progress(self.share)
@@ -115,6 +118,20 @@ def test_an_answer_is_given_again_while_it_is_fresh() -> None:
         assert (await world.ask()).rows == [(2,)]
         World.now_us += 2 * _S
         assert (await world.ask()).rows == [(3,)]
+
+    play(scene)
+
+
+def test_after_a_step_back_of_the_clock_it_is_asked_anew() -> None:
+    """Else an answer of before would be given until the clock has come to that time again."""
+
+    async def scene(world: World, session: Held) -> None:
+        await world.ask()
+        World.now_us -= 3_600 * _S
+        assert (await world.ask()).rows == [(2,)]
+        session.is_free.clear()
+        World.now_us -= 3_600 * _S
+        assert await world.ask(patience_s=_SHORT_S) == Pending()
 
     play(scene)
 
@@ -311,6 +328,46 @@ def test_nothing_is_told_of_who_was_erased() -> None:
         session.is_free.set()
         assert (await world.ask("known")).rows == [(3,)]
         assert (await world.ask("on its way")).rows == [(4,)]
+
+    play(scene)
+
+
+def test_what_is_asked_while_forgetting_is_asked_anew() -> None:
+    """Of the session after it was closed, not of what it held of who was erased."""
+
+    async def scene(world: World, session: Held) -> None:
+        session.is_free.clear()
+        await world.ask("on its way", patience_s=_SHORT_S)
+        await asyncio.to_thread(session.began.wait)
+        forgetting = asyncio.ensure_future(world.panels.forget())
+        await asyncio.sleep(0)
+        asking = asyncio.ensure_future(world.ask("meanwhile"))
+        await forgetting
+        session.is_free.set()
+        assert (await asking).rows == [(2,)]
+        assert session.closed_before == {"on its way": 0, "meanwhile": 1}
+
+    play(scene)
+
+
+def test_what_nobody_waits_for_makes_way() -> None:
+    """Half a minute after somebody last asked, if others wait; nothing is told of it."""
+
+    async def scene(world: World, session: Held) -> None:
+        session.is_free.clear()
+        await world.ask("left", patience_s=_SHORT_S)
+        await asyncio.to_thread(session.began.wait)
+        session.began.clear()
+        World.now_us += 29 * _S
+        assert await world.ask("next", patience_s=_SHORT_S) == Pending()
+        assert session.asked == ["left"]
+        World.now_us += 2 * _S
+        await world.ask("next", patience_s=_SHORT_S)
+        await asyncio.to_thread(session.began.wait)
+        assert session.asked == ["left", "next"]
+        session.is_free.set()
+        assert (await world.ask("next")).rows == [(2,)]
+        assert (await world.ask("left")).rows == [(3,)]
 
     play(scene)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,6 +20,7 @@ from collector import config_file, reload
 from collector.config import Config
 from collector.reload import MainProcess, Reload, changes, differences, merged, moved_keys
 from collector.supervisor import _Current
+from storage import Files, layout
 
 BASE = '[[sites]]\nid = "demo"\nteam = "demo"\n'
 
@@ -103,6 +105,19 @@ def test_what_is_no_good_changes_nothing_and_is_told(tmp_path: Path) -> None:
     assert world.results == {"refused": 4, "unchanged": 1}
 
 
+def test_a_file_that_is_named_may_come_later(tmp_path: Path) -> None:
+    """What is refused for want of another file is told once, and taken when that is there."""
+    world = World(tmp_path)
+    world.write('[enrich]\nscan_sessions = "scans.csv"\n[limits]\nserver_burst = 5\n' + BASE)
+    world.look(30)
+    assert "names no file" in world.reload.refused
+    assert world.results == {"refused": 1}
+    (tmp_path / "scans.csv").write_text("scan_session_id,qr_code_id\n")
+    world.look(10)
+    assert world.reload.in_force.limits.server_burst == 5
+    assert (world.reload.refused, world.results) == ("", {"refused": 1, "taken": 1})
+
+
 def test_who_asks_is_answered_at_once(tmp_path: Path) -> None:
     """SIGHUP: read without waiting, also if nothing changed."""
     world = World(tmp_path)
@@ -162,6 +177,28 @@ def test_where_to_listen_waits_for_a_start(tmp_path: Path) -> None:
     path.write_text("[nonsense")
     assert current.needs_worker() == []
     assert current.config.server.log_level == "debug"
+
+
+def test_a_directory_that_cannot_be_had_starts_no_worker(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """SIGHUP: a worker that ends at its start would end the collector that goes on running."""
+    path = tmp_path / "config.toml"
+    path.write_text(BASE)
+    current = _Current(config_file.load(path))
+    (tmp_path / "theirs").mkdir()
+    lock = Files().lock(tmp_path / "theirs" / layout.LOCK)
+    try:
+        path.write_text('[storage]\ndirectory = "theirs"\n' + BASE)
+        assert current.needs_worker() == []
+    finally:
+        os.close(lock)
+    assert current.config.storage.directory == tmp_path / "data"
+    assert current.asked.value == 1, "what can be taken at once is taken all the same"
+    assert "no new worker is started" in caplog.text
+    assert "is in use by another collector" in caplog.text
+    assert current.needs_worker() == ["storage.directory"]
+    assert current.config.storage.directory == tmp_path / "theirs"
 
 
 def test_the_main_process_follows_the_worker(tmp_path: Path) -> None:

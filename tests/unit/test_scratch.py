@@ -105,6 +105,34 @@ def test_a_folder_of_another_user_stays(scratch: Path, monkeypatch: pytest.Monke
     assert not folder.exists()
 
 
+def test_what_a_killed_command_left_beside_its_output_goes(tmp_path: Path) -> None:
+    """The next one for the same name removes it; of the living and of other names it stays."""
+    gone, mine = dead_process(), os.getpid()
+    left = tmp_path / f".copy-{gone}-abc_1.partial"
+    others = [
+        tmp_path / name
+        for name in (
+            f".copy-{mine}-abc.partial",
+            f".copy-{gone}-{gone}-abc.partial",  # for `copy-<number>`
+            f".other-{gone}-abc.partial",
+            f".copy-{gone}-abc",
+        )
+    ]
+    for folder in (left, *others):
+        (folder / "date=2026-11-26").mkdir(parents=True)
+        (folder / "date=2026-11-26" / "part").write_text("rows of somebody")
+    with Files().beside(tmp_path / "copy") as folder:
+        assert not left.exists()
+        assert folder.name.startswith(f".copy-{mine}-")
+        # As another container sees it, whose processes have other ids.
+        elsewhere = folder.rename(left)
+        with Files().beside(tmp_path / "copy"):
+            assert elsewhere.is_dir(), "in use"
+    with Files().beside(tmp_path / "copy"):
+        assert not left.exists()
+    assert all((other / "date=2026-11-26" / "part").exists() for other in others)
+
+
 def dead_process() -> int:
     """The id of a process that has ended."""
     process = subprocess.Popen([sys.executable, "-c", ""])

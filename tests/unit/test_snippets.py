@@ -56,6 +56,18 @@ def test_every_way_has_one() -> None:
     assert "curl-zenovay" not in bare
 
 
+def test_brackets_of_an_address_are_no_pattern() -> None:
+    """A shell that knows patterns leaves the address of an IPv6 host as it is."""
+    found = snippets("http://[::1]:8000", Site(id="demo", tracking_code="ZV_demo"))
+    lines = [line for one in found for line in one.text.splitlines() if line.startswith("curl ")]
+    addresses = [shlex.split(line.rstrip("\\ "))[1] for line in lines]
+    assert all("'http://[::1]:8000/" in line for line in lines)
+    assert addresses == [
+        "http://[::1]:8000/server-events",
+        "http://[::1]:8000/api/v1/events",
+    ]
+
+
 @pytest.mark.parametrize("name", NASTY)
 def test_ids_stay_literals(name: str) -> None:
     """Read by the rules of each language, the id is there as it is configured, as one text."""

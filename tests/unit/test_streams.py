@@ -1,10 +1,13 @@
 """Answers that go on: what is told, to how many, and when it ends."""
 
 import asyncio
+import itertools
 import os
 import signal
 from collections.abc import AsyncIterator
 from typing import Any
+
+import pytest
 
 from collector.streams import Stream, Streams, at_signals
 
@@ -93,6 +96,67 @@ def test_there_are_only_so_many() -> None:
         assert streams.begin(lambda: b"x") is None
         first.close()
         assert streams.begin(lambda: b"x") is not None
+
+    asyncio.run(play())
+
+
+def test_whoever_takes_nothing_is_not_waited_for() -> None:
+    """For a while; and not at all when the collector stops, or when nobody is there any more."""
+
+    async def stand_still(_piece: bytes) -> None:
+        await asyncio.Event().wait()
+
+    async def play(end: str) -> None:
+        streams = Streams(patience_s=0.01 if end == "patience" else 1_000)
+        stream = streams.begin(lambda: b"x")
+        assert stream is not None
+        gone: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        sending = asyncio.ensure_future(stream.send_to(stand_still, gone))
+        await asyncio.sleep(0.01)
+        if end == "stop":
+            streams.end()
+        elif end == "gone":
+            gone.set_result(None)
+        assert not await asyncio.wait_for(sending, 10)
+
+    for end in ("patience", "stop", "gone"):
+        asyncio.run(play(end))
+
+
+def test_no_stream_goes_on_for_ever() -> None:
+    """After ten minutes its reader comes again: what waits on its way is bounded by that, too."""
+    numbers = itertools.count()
+    sent: list[bytes] = []
+
+    async def take(piece: bytes) -> None:
+        sent.append(piece)
+
+    async def play() -> None:
+        streams = Streams(every_s=200.0)  # what is counted as having passed
+        stream = streams.begin(lambda: b"%d" % next(numbers))
+        assert stream is not None
+
+        async def at_once(_gone: object) -> None:
+            await asyncio.sleep(0)
+
+        streams.wait = at_once  # type: ignore[method-assign]
+        assert await stream.send_to(take, asyncio.get_running_loop().create_future())
+
+    asyncio.run(asyncio.wait_for(play(), 10))
+    assert sent[1:] == [b"data: 0\n\n", b"data: 1\n\n", b"data: 2\n\n"]
+
+
+def test_what_sending_raises_is_told() -> None:
+    """A connection that is closed ends the stream; who sends knows what it means."""
+
+    async def fail(_piece: bytes) -> None:
+        raise ConnectionResetError
+
+    async def play() -> None:
+        stream = Streams().begin(lambda: b"x")
+        assert stream is not None
+        with pytest.raises(ConnectionResetError):
+            await stream.send_to(fail, asyncio.get_running_loop().create_future())
 
     asyncio.run(play())
 

@@ -48,7 +48,43 @@ _QUESTIONS = {
     "SELECT count(DISTINCT visitor) FROM sightings": (
         "SELECT count(DISTINCT visitor_id) FROM valid_events"
     ),
+    "SELECT site_id, visitor, sum(events)::BIGINT, max(last_seen) FROM sightings GROUP BY ALL": (
+        "SELECT site_id, hash(visitor_id), count(*), max(event_time) FROM valid_events "
+        "WHERE visitor_id IS NOT NULL GROUP BY ALL"
+    ),
+    "SELECT date, site_id, goal, currency, sum(events)::BIGINT, sum(amount), "
+    "count(DISTINCT visitor) FROM goal_days GROUP BY ALL": (
+        "SELECT date, site_id, event_name, conversion_currency, count(*), sum(conversion_value), "
+        "count(DISTINCT visitor_id) FROM goal_completions GROUP BY ALL"
+    ),
+    "SELECT date, site_id, protocol, source, status, payment_provider, plan_name, currency, "
+    "sum(events)::BIGINT, sum(amount) FROM payment_days GROUP BY ALL": (
+        "SELECT date, site_id, protocol, source, status, payment_provider, plan_name, currency, "
+        "count(*), sum(amount) FROM payment_events GROUP BY ALL"
+    ),
+    "SELECT site_id, user_id, sum(events)::BIGINT, count(DISTINCT visitor), min(first_seen), "
+    "max(last_seen) FROM user_days GROUP BY ALL": (
+        "SELECT site_id, user_id, count(*), count(DISTINCT visitor_id), min(event_time), "
+        "max(event_time) FROM valid_events WHERE user_id IS NOT NULL GROUP BY ALL"
+    ),
+    "SELECT site_id, count(DISTINCT scan), source, currency, min(qr_code_id), "
+    "sum(events)::BIGINT, sum(amount) FROM scan_days GROUP BY ALL": (
+        "SELECT site_id, count(DISTINCT scan_session_id), source, conversion_currency, "
+        "min(qr_code_id), count(*), sum(conversion_value) FROM valid_events "
+        "WHERE scan_session_id IS NOT NULL GROUP BY ALL"
+    ),
 }
+# What a tenth of the rows are, in turn; none of it is a page view.
+_SPECIAL: tuple[dict[str, object], ...] = (
+    {"event_type": "goal", "conversion_currency": "EUR"},
+    {
+        "event_type": "purchase",
+        "conversion_currency": "USD",
+        "metadata": {"status": "paid", "payment_provider": "stripe", "plan_name": "pro"},
+    },
+    {"event_type": "goal", "conversion_value": None, "visitor_id": None},
+    {"event_type": "purchase", "metadata": {"status": "refunded"}},
+)
 
 
 class World(Parts):
@@ -93,22 +129,31 @@ def world(tmp_path: Path) -> Iterator[World]:
 def _rows(seed: int, count: int) -> list[Row]:
     """Rows of one date: visits by some visitors of some sites to some pages, and other events."""
     day = min(seed // 2, 1)
-    return [
-        make_row(
-            1_000 * seed + n,
-            received_time=_START_US + day * _DAY_US + (n * 7 + seed) % 24 * _HOUR_US,
-            site_id=f"site-{n % 3}",
-            event_type=("pageview", "click", "pageview", None)[n % 4],
-            event_name=f"name {n % 2}" if n % 5 else None,
-            visitor_id=f"visitor-{n * seed % 13}" if n % 7 else None,
-            page_url=_PAGES[n % len(_PAGES)],
-            country_code=("DE", "CH", None)[n % 3],
-            device_type="mobile",
-            is_duplicate=int(n % 11 == 0),
-            is_fraud=int(n % 17 == 0),
-        )
-        for n in range(count)
-    ]
+    return [_row(seed, n, _START_US + day * _DAY_US) for n in range(count)]
+
+
+def _row(seed: int, n: int, day_us: int) -> Row:
+    received_us = day_us + (n * 7 + seed) % 24 * _HOUR_US
+    usual: dict[str, object] = {
+        "received_time": received_us,
+        "event_time": received_us - 1_000 * (n * 5 % 7),
+        "site_id": f"site-{n % 3}",
+        "event_type": ("pageview", "click", "pageview", None)[n % 4],
+        "event_name": f"name {n % 2}" if n % 5 else None,
+        "visitor_id": f"visitor-{n * seed % 13}" if n % 7 else None,
+        "user_id": f"user-{n % 6}" if n % 4 == 1 else None,
+        "scan_session_id": f"scan-{n % 8}" if n % 3 else None,
+        "qr_code_id": f"code-{n % 8}" if n % 2 else None,
+        "page_url": _PAGES[n % len(_PAGES)],
+        "country_code": ("DE", "CH", None)[n % 3],
+        "device_type": "mobile",
+        "is_duplicate": int(n % 11 == 0),
+        "is_fraud": int(n % 17 == 0),
+    }
+    if n % 10 == 9:
+        usual |= {"protocol": "zenovay", "source": "server", "conversion_value": n / 4}
+        usual |= _SPECIAL[n // 10 % len(_SPECIAL)]
+    return make_row(1_000 * seed + n, **usual)
 
 
 def test_a_summary_says_what_its_part_says(world: World) -> None:
@@ -234,11 +279,13 @@ def test_a_summary_goes_before_its_part(world: World) -> None:
 
 
 def test_an_erased_person_is_in_no_summary(world: World) -> None:
-    """Neither as a number nor in a text."""
+    """Neither as a number nor in a text, nor by an id."""
     person = make_row(
         9_001,
         site_id="site-1",
         visitor_id="somebody",
+        user_id="customer somebody",
+        scan_session_id="scan",
         event_type="pageview",
         page_url="https://a.example/of/somebody",
         received_time=_START_US,
@@ -250,11 +297,12 @@ def test_an_erased_person_is_in_no_summary(world: World) -> None:
         paths = [str(folder_of(world.path) / part.name) for part in world.kept()]
         [(count,)] = world.query(
             f"SELECT count(*) FROM read_parquet({paths}) WHERE visitor = hash('somebody') "
-            "OR value LIKE '%somebody%'"
+            "OR value LIKE '%somebody%' OR user_id LIKE '%somebody%' "
+            "OR scan = hash('site-1', 'scan')"
         )
         return int(str(count))
 
-    assert found() == 2
+    assert found() == 4, "seen, a page, a user, a scan"
     erasure.erase(world.work, Person("site-1", "visitor", "somebody"), NO_LIMIT)
     assert Part(_DAYS[0], 3, 3) not in world.kept()
     assert found() == 0
@@ -317,6 +365,20 @@ def test_one_that_goes_during_a_session_is_done_without(world: World) -> None:
         for part in world.kept():
             (folder_of(world.path) / part.name).unlink()
         assert lake.ask(sql, {}, deadline=deadline).rows() == before == [(260,)]
+
+
+def test_a_session_takes_up_what_is_made_later(world: World) -> None:
+    """Also where no event comes meanwhile; a date that goes while it looks is no error."""
+    more = SummaryViews(world.path, Files())
+    with Lake(world.path, Files(), more=more) as lake:
+        world.work.summarise(_DAYS[0], is_open=True)
+        lake.refresh()
+        assert len(more._used) == 2
+        for part in world.kept():
+            (folder_of(world.path) / part.name).unlink()
+        (folder_of(world.path) / layout.partition_name(_DAYS[0])).rmdir()
+        lake.refresh()
+        assert more._used == []
 
 
 def test_a_collector_makes_them_by_itself(tmp_path: Path) -> None:

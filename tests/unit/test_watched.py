@@ -50,6 +50,23 @@ def test_a_change_is_seen_when_it_holds_still(path, watched, write):
     assert watched.value == "second"
 
 
+def test_a_link_that_is_pointed_elsewhere_is_followed(tmp_path):
+    """As Kubernetes changes a mounted file: a link in its path is replaced, the name stays."""
+    for text in ("first", "second"):
+        (tmp_path / text).mkdir()
+        (tmp_path / text / "file").write_text(text)
+    (tmp_path / "..data").symlink_to("first")
+    (tmp_path / "file").symlink_to("..data/file")
+    watched = Watched(tmp_path / "file", load, "the list")
+    watched.start()
+    assert watched.value == "first"
+    (tmp_path / "..new").symlink_to("second")
+    (tmp_path / "..new").replace(tmp_path / "..data")
+    watched.look()
+    watched.look()
+    assert watched.value == "second"
+
+
 def test_a_file_that_keeps_changing_is_not_read(path, watched):
     """Each look meets another file; the last one counts."""
     for number in range(5):
@@ -141,4 +158,44 @@ def test_an_unchanged_file_is_not_read_again(path, watched):
     watched.look()
     watched.look()
     watched.look()
+    assert calls == [path]
+
+
+def test_what_the_system_refuses_is_tried_again(path, watched, caplog):
+    """Rights are given, a drive is back: the file did not change for that. Told once till then."""
+    is_denied = True
+
+    def load_if_allowed(file: Path) -> str:
+        if is_denied:
+            raise PermissionError(13, "Permission denied")
+        return load(file)
+
+    watched._load = load_if_allowed
+    replace(path, "second")
+    for _ in range(40):
+        watched.look()
+    assert (watched.value, watched.failures, watched.reason) == ("first", 1, "Permission denied")
+    assert len(caplog.records) == 1
+    watched.read_again()
+    assert watched.failures == 2, "whoever asks is told once more"
+    is_denied = False
+    for _ in range(10):
+        watched.look()
+    assert (watched.value, watched.failures, watched.reason) == ("second", 2, "")
+    calls = []
+    watched._load = calls.append
+    for _ in range(40):
+        watched.look()
+    assert calls == []
+
+
+def test_other_permissions_have_a_file_read_again(path, watched):
+    """As after an editor that runs as root: the right owner and mode come a moment later."""
+    calls = []
+    watched._load = calls.append
+    before = path.stat().st_ctime_ns
+    while path.stat().st_ctime_ns == before:
+        path.chmod(0o600)
+    for _ in range(3):
+        watched.look()
     assert calls == [path]
