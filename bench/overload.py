@@ -41,7 +41,9 @@ _LOOKER_PER_S: Final = 50.0
 _LOOKER_CONNECTIONS: Final = 300
 _BEFORE_S: Final = 3.0
 _AFTER_S: Final = 12.0
-_CLOSED_S: Final = 10.0
+# A closed loop long enough to have its share of flushes and joins, and one that does not count.
+_CLOSED_S: Final = 20.0
+_WARM_S: Final = 8.0
 _STAND_S: Final = 8.0
 # What back ends send in the mixed run, of the capacity; and browsers.
 _BACKEND: Final = 0.1
@@ -82,9 +84,9 @@ class _Run:
         self.acknowledged += flooded.accepted
         return flooded
 
-    def closed(self, traffic: Traffic, size: int) -> Flooded:
+    def closed(self, traffic: Traffic, size: int, seconds: float = _CLOSED_S) -> Flooded:
         """What a closed loop reaches."""
-        seconds = min(_CLOSED_S, self.seconds)
+        seconds = min(seconds, self.seconds)
         flood = self.flood(traffic, size, connections=_CLOSED[size], seconds=seconds)
         with Flooding(flood) as flooding:
             return self.done(flooding)
@@ -134,7 +136,7 @@ def _floods(traffic: Traffic, size: int, start: Start, tell: Tell) -> list[Level
     for times in TIMES:
         with start() as run:
             # The first flushes and the first memory are behind it after one that does not count.
-            run.closed(traffic, size)
+            run.closed(traffic, size, _WARM_S)
             before = run.closed(traffic, size)
             rate = times * sum(before.statuses.values()) / before.window_s
             flood = run.flood(traffic, size, connections=_PER_TIME[size] * times, rate=rate)
