@@ -145,7 +145,8 @@
   const flush = safe(() => {
     if (!mayLeave()) return;
     takeBack();
-    if (busy || !queue.length) return;
+    // Under way without a network, it would be lost with the page.
+    if (busy || !queue.length || nav.onLine === false) return;
     until > now() ? later(until - now()) : send();
   });
   const send = (isLeaving) => {
