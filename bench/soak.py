@@ -4,7 +4,8 @@ Browsers' and back ends' singles, beacons and batches at once, at fixed rates, w
 retention as anybody has them. Every few seconds is noted what must not grow: memory of all the
 collector's processes, open files, threads, bytes of log, parts. Keys of 24 hours do grow with the
 events, two bytes each up to `storage.keys_max`, so they are noted for themselves and taken off the
-memory. Flat is a slope that is no more than its own uncertainty, or as good as nothing.
+memory. Joining takes memory while it lasts, for minutes at a time: what stays is the least of each
+tenth of the time. Flat is a slope that is no more than its own uncertainty.
 """
 
 import itertools
@@ -39,6 +40,7 @@ _CAPACITY_S: Final = 8.0
 # What is taken once and kept is not growth.
 _SETTLING_SHARE: Final = 0.2
 _SETTLE_S: Final = 300.0
+_WINDOWS: Final = 10
 # Two standard errors: a slope that is no further from zero is none.
 _ERRORS: Final = 2.0
 
@@ -90,6 +92,7 @@ class Slope(msgspec.Struct, frozen=True):
 MEASURES: Final = {
     "memory": "MB",
     "memory_without_keys": "MB",
+    "memory_at_rest": "MB",
     "open_files": "files",
     "threads": "threads",
     "log": "MB",
@@ -100,6 +103,8 @@ MEASURES: Final = {
 
 def values(samples: Sequence[Sample], measure: str) -> list[tuple[float, float]]:
     """(minute, value) of one of `MEASURES`."""
+    if measure == "memory_at_rest":
+        return _least(values(samples, "memory_without_keys"))
     read = {
         "memory": lambda one: one.memory_mb,
         "memory_without_keys": lambda one: one.memory_mb - one.key_filter_mb,
@@ -110,6 +115,13 @@ def values(samples: Sequence[Sample], measure: str) -> list[tuple[float, float]]
         "keys": lambda one: one.keys,
     }[measure]
     return [(one.minute, read(one)) for one in samples]
+
+
+def _least(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The lowest point of each window."""
+    window = points[-1][0] / _WINDOWS
+    windows = itertools.groupby(points, lambda point: min(_WINDOWS - 1, int(point[0] / window)))
+    return [min(found, key=lambda point: point[1]) for _, found in windows]
 
 
 def slope_of(points: Sequence[tuple[float, float]]) -> Slope:

@@ -81,6 +81,24 @@ def test_a_slope_knows_how_sure_it_is() -> None:
         soak.slope_of([(1.0, 1.0)])
 
 
+@pytest.mark.parametrize("leak_mb_per_min", [0.0, 1.0])
+def test_what_stays_is_told_from_what_joining_takes(leak_mb_per_min: float) -> None:
+    """Joins last longer and longer, and memory is back at what it was after each of them."""
+    samples = [
+        soak.Sample(
+            minute=at / 12,
+            memory_mb=200 + 100 * (at % 50 < 20 + at / 18) + at * 7 % 5 + leak_mb_per_min * at / 12,
+            **dict.fromkeys(("open_files", "threads", "log_mb", "parts", "keys"), 1.0),
+            key_filter_mb=0.0,
+        )
+        for at in range(360)
+    ]
+    assert soak.slope_of(soak.values(samples, "memory")).per_min > leak_mb_per_min + 1
+    rest = soak.slope_of(soak.values(samples, "memory_at_rest"))
+    assert rest.is_flat is not bool(leak_mb_per_min)
+    assert rest.per_min == pytest.approx(leak_mb_per_min, abs=0.2)
+
+
 def test_the_settling_is_left_out() -> None:
     """What is taken in the first fifth and kept is no growth."""
     points = [(at / 10, min(at, 40.0) + (at % 2)) for at in range(300)]
