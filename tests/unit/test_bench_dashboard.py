@@ -66,6 +66,17 @@ def test_a_page_is_loaded_until_it_is_complete() -> None:
         assert paths_there(port) == ["/dashboard/pages"]
 
 
+def test_a_page_that_is_never_complete_is_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is a figure, and the measurement goes on."""
+    monkeypatch.setattr(dashboard, "_COMPLETE_S", 0.2)
+    with pages(pending=1_000) as (port, _):
+        one = load(port, "/dashboard/pages", "7 days", {"days": "7"})
+    assert not one.is_complete
+    figures = {figure.name: figure for figure in figures_of("rest", [one])}
+    incomplete = figures["dashboard_rest_incomplete"]
+    assert (incomplete.value, incomplete.note) == (1, "/dashboard/pages, 7 days")
+
+
 def test_somebody_looks_at_every_page(monkeypatch: pytest.MonkeyPatch) -> None:
     """Over every range, again and again, until the measurement is over."""
     monkeypatch.setattr(dashboard, "_GLANCE_S", 0.0)
