@@ -156,9 +156,15 @@ def test_nothing_outlives_a_killed_launcher(place: Place) -> None:
 
 
 def test_signals_reach_the_supervisor(place: Place) -> None:
-    """SIGHUP starts another worker; Ctrl-C, which all processes get at once, ends it in order."""
+    """SIGHUP starts another worker where a setting needs one; Ctrl-C, which all processes get at
+    once, ends it in order.
+    """
     with place.serving() as collector:
         before = set(collector.pids)
+        text = collector.config_path.read_text(encoding="utf-8")
+        changed = text.replace('"publish_interval_ms" = 200', '"publish_interval_ms" = 300')
+        assert changed != text
+        collector.config_path.write_text(changed, encoding="utf-8")
         os.kill(collector.pid, signal.SIGHUP)
         wait_until(
             lambda: len(before & set(collector.pids)) == 2 and len(collector.pids) == 3,
