@@ -27,7 +27,7 @@ run: bytecode ## set up and start the collector on http://127.0.0.1:8000
 test: .venv/dev.stamp ## set up and run every test
 	@tests/browser/setup
 	@PYTHON=$(CURDIR)/$(BIN)/python tests/programs/setup
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 check: lint ## formatting, lint, strict types, instructions per event, house rules, documents
 	$(BIN)/python -m pytest -q tests/test_house.py tests/test_docs.py

@@ -34,6 +34,14 @@ def _signals_as_before() -> Iterator[None]:
         signal.signal(one, handler)
 
 
+_WORKERS_MAX: Final = 4
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than processors: who waits for a collector or a browser leaves his to others."""
+    return min(_WORKERS_MAX, len(os.sched_getaffinity(0)) + 1)
+
+
 # What depends on rights or machines that not every runner has.
 MAY_BE_SKIPPED: Final = (
     "cannot mount a small disk",

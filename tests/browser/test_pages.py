@@ -23,7 +23,7 @@ NASTY: Final = "<script>hacked=1</script><img src=x onerror=hacked=1>"
 SHORT: Final = "<img src=x onerror=hacked=1>"
 _DEMO: Final = ("--seconds", "4", "--rate", "80")
 # Pages that lead from one to the next without end.
-_LINKS_MAX: Final = 6
+_LINKS_MAX: Final = 4
 
 
 @pytest.fixture(scope="module")
