@@ -37,6 +37,8 @@ def _signals_as_before() -> Iterator[None]:
 _WORKERS_MAX: Final = 4
 
 
+# Optional: where pytest-xdist is switched off there is no such hook.
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """One more than processors: who waits for a collector or a browser leaves his to others."""
     return min(_WORKERS_MAX, len(os.sched_getaffinity(0)) + 1)
