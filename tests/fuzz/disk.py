@@ -5,7 +5,6 @@ written: never as something else.
 """
 
 import json
-import logging
 import tempfile
 from collections.abc import Callable
 from datetime import date
@@ -299,8 +298,6 @@ _ROWS: Final = {
     "is_duplicate": 0,
     "rows": 3,
 }
-
-logging.getLogger("collector.storage").setLevel(logging.CRITICAL)  # damage is told, again and again
 
 TARGETS: Final = {
     "segment": Target(run=_run_segment, seeds=_segment_seeds, words=(b'{"commit":', SEPARATOR)),

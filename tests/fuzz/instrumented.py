@@ -4,6 +4,7 @@ Started by `python -m tests.fuzz`, with the name of a target, a folder for scrat
 libFuzzer takes as arguments. Modules must not be loaded before atheris has its hooks in place.
 """
 
+import logging
 import os
 import sys
 import tempfile
@@ -23,6 +24,8 @@ def main() -> None:
     os.environ["TMPDIR"] = scratch
     with atheris.instrument_imports(include=["collector", "storage"]):
         from tests.fuzz.targets import TARGETS, words  # noqa: PLC0415 (see above)
+    # Damage is told, again and again.
+    logging.getLogger("collector.storage").setLevel(logging.CRITICAL)
     target = named(TARGETS, name)
     for number, data in enumerate(target.seeds()):
         (Path(scratch) / "seeds" / f"{number:04}").write_bytes(data)
