@@ -9,7 +9,6 @@ did not hold (`bench.bottleneck`). Bounded: three minutes, start and end include
 
 import resource
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -25,6 +24,7 @@ from bench.figures import percentile
 from bench.fleet import LoadFailed, drive
 from bench.options import Options
 from bench.plan import CONNECTIONS_MAX, Plan, Report
+from bench.switches import directory_option
 from bench.target import Collector, NotReady
 from bench.threads import busiest, busy_s, cpu_between
 from bench.throughput import BATCH_CONNECTIONS, PUBLISH_INTERVAL_MS, check_stored, plan_for
@@ -308,12 +308,7 @@ def verdict(found: Capacity) -> str:
     "--connections", type=click.IntRange(1, CONNECTIONS_MAX), default=64, help="For singles."
 )
 @click.option("--processes", type=click.IntRange(1, 16), default=1, help="Load generators.")
-@click.option(
-    "--directory",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    default=Path(tempfile.gettempdir()),
-    help="Where the data directory is made. Its disk is part of what is measured.",
-)
+@directory_option("Where the data directory is made. Its disk is part of what is measured.")
 @click.option("--json", "is_json", is_flag=True, help="Print all of it as JSON.")
 def main(
     *, traffic: Traffic, size: str, p99_ms: float, directory: Path, is_json: bool, **rest: Any

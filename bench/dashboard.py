@@ -9,10 +9,8 @@ nobody looking and with somebody who loads pages all the time.
 import http.client
 import itertools
 import os
-import shutil
 import statistics
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -34,6 +32,13 @@ from bench.lakerows import Shape, site_name
 from bench.options import Options
 from bench.plan import Plan
 from bench.setups import Setup
+from bench.switches import (
+    data_directory,
+    directory_option,
+    history_option,
+    keep_option,
+    reuse_option,
+)
 from bench.target import ADDRESS, Collector
 from bench.throughput import BATCH_CONNECTIONS, plan_for
 from collector.dashboard.frame import PAGES
@@ -295,19 +300,10 @@ def _generated(lake: Path, shape: Shape) -> list[Figure]:
 @click.option("--sites", type=click.IntRange(3, 1_000), default=100)
 @click.option("--rounds", type=click.IntRange(1, 100), default=5, help="Of intake, on each side.")
 @click.option("--seconds", type=click.FloatRange(1, 60), default=20.0, help="Of each round.")
-@click.option(
-    "--directory",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    default=Path(tempfile.gettempdir()),
-    help="Where the data directory is made (100 bytes an event, and what intake adds).",
-)
-@click.option("--keep", is_flag=True, help="Leave the data directory there, and say where.")
-@click.option(
-    "--reuse",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Take a data directory that was kept.",
-)
-@click.option("--history/--no-history", "is_kept", default=True, help="Add a line to the history.")
+@directory_option("Where the data directory is made (100 bytes an event, and what intake adds).")
+@keep_option
+@reuse_option("Take a data directory that was kept.")
+@history_option()
 def main(
     *,
     events: int,
@@ -324,18 +320,12 @@ def main(
     first = datetime.now(UTC).date() - timedelta(days=days)
     shape = Shape(rows=events, days=days, sites=sites, first=first)
     options = Options(directory=directory, rounds=rounds, seconds=rounds * seconds)
-    lake = reuse or Path(tempfile.mkdtemp(prefix="collector-bench-", dir=directory))
     figures: list[Figure] = []
-    try:
+    with data_directory(directory, keep=keep, reuse=reuse) as lake:
         if reuse is None:
             figures += _generated(lake, shape)
         with Collector(directory) as collector:
             figures += measure(collector, lake, sites, options)
-    finally:
-        if keep or reuse:
-            click.echo(f"data directory: {lake}", err=True)
-        else:
-            shutil.rmtree(lake, ignore_errors=True)
     click.echo(table(figures))
     if is_kept:
         history.append(history.describe(options, figures))

@@ -27,6 +27,7 @@ from bench.decoding import CHECKED, PLAIN, bodies, decoded_per_s
 from bench.figures import Figure, percentile, table
 from bench.fleet import LoadFailed
 from bench.options import Options
+from bench.switches import directory_option
 from bench.target import Floor, NotReady
 from bench.throughput import BATCH_CONNECTIONS, Side, plan_for
 
@@ -146,12 +147,7 @@ def _served_figure(traffic: Traffic, size: int, name: str, side: Side) -> Figure
 )
 @click.option("--rounds", type=click.IntRange(1, 20), default=5, help="Parts of that time.")
 @click.option("--connections", type=click.IntRange(1, 1_024), default=64, help="For singles.")
-@click.option(
-    "--directory",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    default=Path(tempfile.gettempdir()),
-    help="Where groups are written.",
-)
+@directory_option("Where groups are written.")
 def main(*, seconds: float, rounds: int, connections: int, directory: Path) -> None:
     """Measure the baselines: bare handlers, decoding alone, write and sync alone."""
     options = Options(

@@ -24,6 +24,7 @@ import msgspec
 from bench import history
 from bench.figures import Figure, percentile, table
 from bench.keyload import KEY_BYTES, Claims, random_keys, resident_mb, spent_us
+from bench.switches import directory_option, history_option
 from storage import keyindex, keyupkeep
 from storage.keyindex import WINDOW_US
 
@@ -211,13 +212,8 @@ def _tell(figures: list[Figure]) -> None:
 @click.option("--keys", type=click.IntRange(_BATCH), default=_KEYS, help="Keys held.")
 @click.option("--huge", is_flag=True, help="1,000 million: a quarter of an hour and 30 GB of disk.")
 @click.option("--soak-keys", type=click.IntRange(_SOAK_BATCH * 10), default=_SOAK_KEYS)
-@click.option(
-    "--directory",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    default=Path(tempfile.gettempdir()),
-    help="Where files are made. Its disk is part of what is measured.",
-)
-@click.option("--history/--no-history", "is_kept", default=True, help="Add a line to the history.")
+@directory_option("Where files are made. Its disk is part of what is measured.")
+@history_option()
 @click.option("--stage", type=click.Choice(["fill", "restart", "soak"]), hidden=True)
 @click.option("--end-us", type=int, default=0, hidden=True)
 @click.option("--began", type=float, default=0.0, hidden=True)

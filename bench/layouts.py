@@ -34,6 +34,7 @@ from bench.lakequeries import (
     size_of,
 )
 from bench.lakerows import Shape, site_name
+from bench.switches import directory_option
 from storage import layout, parquet, partlayout
 from storage.layout import Part
 
@@ -246,12 +247,7 @@ def _tell(line: Line) -> None:
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
-@click.option(
-    "--directory",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    default=Path(tempfile.gettempdir()),
-    help="Where files are made, 2 GB of them. Its disk is part of what is measured.",
-)
+@directory_option("Where files are made, 2 GB of them. Its disk is part of what is measured.")
 @click.option("--runs", type=click.IntRange(1, 100), default=5, help="Medians of so many runs.")
 @click.option("--only", multiple=True, help="Only variants with this in their name; may repeat.")
 def main(directory: Path, runs: int, only: tuple[str, ...]) -> None:

@@ -5,7 +5,6 @@ history. Each measurement starts a collector of its own on a fresh directory and
 """
 
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,6 +26,7 @@ from bench.plan import CONNECTIONS_MAX, SECONDS_MAX
 from bench.refusals import refusals
 from bench.remote import NotAllowed, Target, remote, target
 from bench.restart import restart
+from bench.switches import directory_option, history_option
 from bench.target import NotReady, compile_packages
 from bench.throughput import batches, singles
 
@@ -153,14 +153,9 @@ def _of_a_url(command: Callable[..., None]) -> Callable[..., None]:
     help="Share of requests that repeat an earlier one.",
 )
 @click.option("--seed", type=int, default=1, help="Of the corpus.")
-@click.option(
-    "--directory",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    default=Path(tempfile.gettempdir()),
-    help="Where data directories are made. Its disk is part of what is measured.",
-)
+@directory_option("Where data directories are made. Its disk is part of what is measured.")
 @click.option("--profile", "is_profiled", is_flag=True, help="With inprocess: where time goes.")
-@click.option("--history/--no-history", "is_kept", default=True, help="Add a line to the history.")
+@history_option()
 @_of_a_url
 def main(
     names: tuple[str, ...],

@@ -9,7 +9,6 @@ files.
 """
 
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -29,6 +28,7 @@ from bench.floods import Crowding, Flooding, Watch
 from bench.levels import Level, figures_of, level_of, recovery_s, shown
 from bench.options import Options
 from bench.plan import Report
+from bench.switches import directory_option, history_option
 from bench.target import Collector, NotReady, compile_packages
 from bench.throughput import check_stored
 
@@ -238,13 +238,8 @@ _HELP: Final = "\b\n" + "\n".join(f"  {name:<8} {words}" for name, (words, _) in
 @click.argument("names", metavar="[PART]...", nargs=-1, type=click.Choice([*PARTS]))
 @click.option("--seconds", type=click.FloatRange(1, 600), default=60.0, help="Of each load.")
 @click.option("--seed", type=int, default=1, help="Of the corpus.")
-@click.option(
-    "--directory",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    default=Path(tempfile.gettempdir()),
-    help="Where data directories are made. Its disk is part of what is measured.",
-)
-@click.option("--history/--no-history", "is_kept", default=True, help="Add a line to the history.")
+@directory_option("Where data directories are made. Its disk is part of what is measured.")
+@history_option()
 def main(
     names: tuple[str, ...], *, seconds: float, seed: int, directory: Path, is_kept: bool
 ) -> None:

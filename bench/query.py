@@ -7,9 +7,7 @@ budget took longer.
 """
 
 import os
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +32,13 @@ from bench.lakequeries import (
 )
 from bench.lakerows import Shape, site_name
 from bench.options import Options
+from bench.switches import (
+    data_directory,
+    directory_option,
+    history_option,
+    keep_option,
+    reuse_option,
+)
 
 _ROWS: Final = 100_000_000
 _SESSIONS: Final[tuple[tuple[str, Session], ...]] = (
@@ -131,19 +136,10 @@ def _measured(directory: Path, shape: Shape, runs: int) -> list[Figure]:
 @click.option("--days", type=click.IntRange(1, 365), default=30)
 @click.option("--sites", type=click.IntRange(3, 1_000), default=100)
 @click.option("--runs", type=click.IntRange(1, 100), default=5, help="Medians of so many runs.")
-@click.option(
-    "--directory",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    default=Path(tempfile.gettempdir()),
-    help="Where the data directory is made (13 GB). Its disk is part of what is measured.",
-)
-@click.option("--keep", is_flag=True, help="Leave the data directory there, and say where.")
-@click.option(
-    "--reuse",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Ask a data directory that was kept, made with the same --rows, --days and --sites.",
-)
-@click.option("--history/--no-history", "is_kept", default=True, help="Add a line to the history.")
+@directory_option("Where the data directory is made (13 GB). Its disk is part of what is measured.")
+@keep_option
+@reuse_option("Ask a data directory that was kept, made with the same --rows, --days and --sites.")
+@history_option()
 def main(
     *,
     rows: int,
@@ -157,17 +153,11 @@ def main(
 ) -> None:
     """Measure queries over a month of many sites."""
     shape = Shape(rows=rows, days=days, sites=sites)
-    data = reuse or Path(tempfile.mkdtemp(prefix="collector-bench-", dir=directory))
     figures: list[Figure] = []
-    try:
+    with data_directory(directory, keep=keep, reuse=reuse) as data:
         if reuse is None:
             figures += _generated(data, shape, len(os.sched_getaffinity(0)))
         figures += _measured(data, shape, runs)
-    finally:
-        if keep or reuse:
-            click.echo(f"data directory: {data}", err=True)
-        else:
-            shutil.rmtree(data, ignore_errors=True)
     click.echo(table(figures))
     if is_kept:
         history.append(history.describe(Options(directory=directory), figures))

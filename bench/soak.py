@@ -11,7 +11,6 @@ tenth of the time. Flat is a slope that is no more than its own uncertainty.
 import itertools
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -30,6 +29,7 @@ from bench.floods import Flooding
 from bench.options import Options
 from bench.plan import Report
 from bench.soakchart import svg
+from bench.switches import directory_option, history_option
 from bench.target import Collector, NotReady, compile_packages
 from bench.throughput import check_stored
 
@@ -235,15 +235,8 @@ def _figures(samples: Sequence[Sample]) -> list[Figure]:
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.option("--minutes", type=click.FloatRange(0.5, 120), default=30.0, help="Of load.")
 @click.option("--seed", type=int, default=1, help="Of the corpus.")
-@click.option(
-    "--directory",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    default=Path(tempfile.gettempdir()),
-    help="Where the data directory is made. Its disk is part of what is measured.",
-)
-@click.option(
-    "--history/--no-history", "is_kept", default=True, help="Add a line, and draw the picture."
-)
+@directory_option("Where the data directory is made. Its disk is part of what is measured.")
+@history_option("Add a line, and draw the picture.")
 def main(*, minutes: float, seed: int, directory: Path, is_kept: bool) -> None:
     """Load a collector at half of its capacity, and see what grows."""
     compile_packages()

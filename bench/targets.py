@@ -5,7 +5,6 @@ figures: a table, a line of the history, and a picture of all its lines.
 """
 
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,6 +26,7 @@ from bench.growth import growth
 from bench.memory import memory
 from bench.options import Options
 from bench.restart import cold_starts, restart
+from bench.switches import directory_option, history_option
 from bench.target import NotReady, compile_packages
 
 # What is to be joined is looked at every ten seconds: each round must have one such look.
@@ -126,15 +126,8 @@ def told(names: Sequence[str], figures: Sequence[Figure], run: history.Run) -> s
 )
 @click.option("--processes", type=click.IntRange(1, 16), default=1, help="Load generators.")
 @click.option("--seed", type=int, default=1, help="Of the corpus.")
-@click.option(
-    "--directory",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    default=Path(tempfile.gettempdir()),
-    help="Where data directories are made. Its disk is part of what is measured.",
-)
-@click.option(
-    "--history/--no-history", "is_kept", default=True, help="Add a line, and draw the picture."
-)
+@directory_option("Where data directories are made. Its disk is part of what is measured.")
+@history_option("Add a line, and draw the picture.")
 def main(
     names: tuple[str, ...],
     *,

@@ -1,9 +1,6 @@
 """`collector backup`: a copy of the data directory that a collector can start on."""
 
-import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +8,14 @@ import click
 import msgspec
 
 from collector import salt
-from collector.cli_shared import config_option, counted, data_directory, load, told_plainly
+from collector.cli_shared import (
+    config_option,
+    counted,
+    data_directory,
+    load,
+    progress_of,
+    told_plainly,
+)
 from storage import Files
 from storage import backup as backups
 
@@ -31,7 +35,7 @@ def backup(path: Path | None, target: Path, is_json: bool) -> None:
     the earlier copy until the new one is whole.
     """
     directory = data_directory(load(path))
-    with told_plainly(), _progress() as tell:
+    with told_plainly(), progress_of("files") as tell:
         report = backups.make(
             directory,
             target,
@@ -48,17 +52,3 @@ def backup(path: Path | None, target: Path, is_json: bool) -> None:
         f"({report.linked} linked, {report.kept} kept, {report.copied} copied), "
         f"{counted(report.segments, 'segment')} of the log with {counted(report.log_rows, 'row')}"
     )
-
-
-@contextmanager
-def _progress() -> Iterator[backups.Tell]:
-    """A bar on standard error, if that is a terminal."""
-    with click.progressbar(
-        length=1, label="files", show_pos=True, file=sys.stderr, hidden=not sys.stderr.isatty()
-    ) as bar:
-
-        def tell(done: int, total: int) -> None:
-            bar.length = max(total, 1)
-            bar.update(max(0, done - bar.pos))
-
-        yield tell

@@ -1,15 +1,20 @@
 """`collector export`: rows as files, by site and time."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
 import click
 
-from collector.cli_shared import config_option, load, time_us, told_plainly, warn_of_unknown_sites
+from collector.cli_shared import (
+    config_option,
+    load,
+    progress_of,
+    time_us,
+    told_plainly,
+    warn_of_unknown_sites,
+)
 from storage import Files, Lake
 from storage import export as exports
 
@@ -101,7 +106,7 @@ def export(
     with told_plainly():
         exports.check(selection)
         _refuse_inside(directory, named or folder)
-        with Lake(directory, Files()) as lake, _progress() as tell:
+        with Lake(directory, Files()) as lake, progress_of("rows") as tell:
             warn_of_unknown_sites(config, sites, partial(_has_rows, lake))
             if folder is not None:
                 rows = exports.to_folder(lake, Files(), selection, form, folder, tell)
@@ -124,18 +129,3 @@ def _refuse_inside(directory: Path, output: Path | None) -> None:
         raise click.ClickException(
             f"{output}: lies in the data directory, which is not for exports"
         )
-
-
-@contextmanager
-def _progress() -> Iterator[exports.Progress]:
-    """A bar on standard error, if that is a terminal."""
-    with click.progressbar(
-        length=1, label="rows", show_pos=True, file=sys.stderr, hidden=not sys.stderr.isatty()
-    ) as bar:
-
-        def tell(rows: int, total: int) -> None:
-            bar.length = max(total, 1)
-            # Never back: a query that begins anew catches up.
-            bar.update(max(0, rows - bar.pos))
-
-        yield tell

@@ -143,3 +143,18 @@ def told_plainly() -> Iterator[None]:
         yield
     except (StorageError, OSError) as error:
         raise click.ClickException(str(error)) from None
+
+
+@contextlib.contextmanager
+def progress_of(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error, if that is a terminal; it is told what is done, and of how much."""
+    with click.progressbar(
+        length=1, label=what, show_pos=True, file=sys.stderr, hidden=not sys.stderr.isatty()
+    ) as bar:
+
+        def tell(done: int, total: int) -> None:
+            bar.length = max(total, 1)
+            # Never back: a query that begins anew catches up.
+            bar.update(max(0, done - bar.pos))
+
+        yield tell

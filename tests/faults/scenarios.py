@@ -92,13 +92,17 @@ def _join(world: World) -> None:
     world.advance(20)  # what was replaced goes
 
 
-def _two_groups_each(world: World) -> None:
-    """Two parts, each with rows of two visitors; and one torn group that names one of them."""
+def _flush_two_groups_each(world: World) -> None:
     world.open()
     for number in (1, 3):
         world.send(number)
         world.send(number + 1)
         world.advance(1.1)
+
+
+def _two_groups_each(world: World) -> None:
+    """Two parts, each with rows of two visitors; and one torn group that names one of them."""
+    _flush_two_groups_each(world)
     world.harness.kill()
     data = DataDirectory(world.harness.directory)
     torn = make_lines(9, visitor_id="visitor-0002", received_time=world.harness.now_us)
@@ -107,11 +111,7 @@ def _two_groups_each(world: World) -> None:
 
 def _summarised(world: World) -> None:
     """Two parts of two visitors, with a summary each."""
-    world.open()
-    for number in (1, 3):
-        world.send(number)
-        world.send(number + 1)
-        world.advance(1.1)
+    _flush_two_groups_each(world)
     for _ in range(3):
         world.advance(10)
     world.harness.kill()

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from storage import Files, Retention, backup, query, removed_rows
 from tests.faults.world import World, small_world
+from tests.support.meddling import Meddling
 
 _DAY_S = 86_400.0
 _DAY_US = 86_400_000_000
@@ -27,23 +28,6 @@ _SETTINGS: dict[str, object] = {
     "tends_parts": False,
     "retention": Retention(days=1),
 }
-
-
-class Meddling(Files):
-    """Lets something happen before each call that looks into the data directory."""
-
-    def __init__(self, happen: Callable[[], None]) -> None:
-        self._happen = happen
-
-    def read_bytes(self, path: Path) -> bytes:
-        """See System."""
-        self._happen()
-        return super().read_bytes(path)
-
-    def link(self, path: Path, other: Path) -> None:
-        """See System."""
-        self._happen()
-        super().link(path, other)
 
 
 class Story:

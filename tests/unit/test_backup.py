@@ -18,6 +18,7 @@ from storage import Files, Lake, backup, layout
 from storage.backup import BackupError, Report
 from tests.support.files import FaultyFiles
 from tests.support.lake import DataDirectory
+from tests.support.meddling import Meddling
 
 
 class OtherDisk(Files):
@@ -189,24 +190,15 @@ def test_files_that_are_joined_meanwhile_are_looked_for_again(
     """Whenever that happens, the copy has all rows, and counts that fit to its files."""
     seen = 0
 
-    class Joining(Files):
-        def operate(self) -> None:
-            nonlocal seen
-            if seen == moment:
-                data.join(1, 3)
-                (data.path / "audit/2026-11-26.json").write_text("newer counts")
-            seen += 1
-
-        def read_bytes(self, path: Path) -> bytes:
-            self.operate()
-            return super().read_bytes(path)
-
-        def link(self, path: Path, other: Path) -> None:
-            self.operate()
-            super().link(path, other)
+    def join() -> None:
+        nonlocal seen
+        if seen == moment:
+            data.join(1, 3)
+            (data.path / "audit/2026-11-26.json").write_text("newer counts")
+        seen += 1
 
     target = tmp_path / "copy"
-    report = make(data, target, Joining())
+    report = make(data, target, Meddling(join))
     assert seen > moment, "it did happen"
     assert numbers(target) == [1, 2, 3, 4, 5, 6]
     [part, *rest] = sorted(layout.list_parts(target / "events"))
