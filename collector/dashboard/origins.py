@@ -81,14 +81,14 @@ class Origins:
             return section(
                 "Refused pages", tag("p", "None in the last 24 hours, or since the start.")
             )
-        rows: list[Sequence[str | int]] = [
+        rows: list[Sequence[Child]] = [
             (
                 one.hour,
                 one.day,
                 _origin(one.place),
                 one.place.asked,
                 one.place.path,
-                _WORDS[one.place.reason],
+                tag("span", _WORDS[one.place.reason], attributes={"class": "words"}),
                 _ago(now_us - one.last_us),
             )
             for one in seen[:_SHOWN_MAX]

@@ -177,7 +177,7 @@ def _conservation(audit: Audit | Trouble | None) -> Child:
         return notice(audit.why, is_bad=True)
     total = audit.total
     names = ("received", "stored", "duplicate", "rejected", "dropped", "rows", "difference")
-    headings = (*names[:-1], "too new to count", names[-1])
+    headings = (*names[:-1], "too new", names[-1])
     return [
         pieces.rule(
             "Of today (UTC): received = stored + duplicate + rejected + dropped, and as many rows "

@@ -113,11 +113,13 @@ def share(part: float, whole: float) -> Figures:
     return Figures(f"{100 * part / whole:.1f} %" if whole else "")
 
 
-def change(now: float, before: float) -> str:
+def change(now: float, before: float) -> Figures:
     """How much more than before, in per cent; "new" where there was nothing."""
     if not before:
-        return "new" if now else ""
-    return f"{100 * (now - before) / before:+.0f} %".replace("-", "\N{MINUS SIGN}")
+        return Figures("new" if now else "")
+    text = f"{100 * (now - before) / before:+.0f} %"
+    # What rounds to nothing has no sign.
+    return Figures("0 %" if text in {"+0 %", "-0 %"} else text.replace("-", "\N{MINUS SIGN}"))
 
 
 def bar(value: float, most: float, text: str = "") -> Html:
@@ -158,17 +160,17 @@ def day(value: date) -> Html:
     return tag("time", str(value), attributes={"datetime": str(value)})
 
 
-def length(span: timedelta | None) -> str:
+def length(span: timedelta | None) -> Figures:
     """How long, in the two units that fit; "" for None."""
     if span is None:
-        return ""
+        return Figures("")
     seconds = int(abs(span.total_seconds()))
     sign = "\N{MINUS SIGN}" if span < timedelta() else ""
     for unit, smaller, size in (("d", "h", 86_400), ("h", "min", 3_600), ("min", "s", 60)):
         if seconds >= size:
             rest = seconds % size // (size // 24 if unit == "d" else size // 60)
-            return f"{sign}{seconds // size} {unit} {rest} {smaller}"
-    return f"{sign}{seconds} s"
+            return Figures(f"{sign}{seconds // size} {unit} {rest} {smaller}")
+    return Figures(f"{sign}{seconds} s")
 
 
 # --- texts and links

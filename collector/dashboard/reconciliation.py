@@ -15,7 +15,7 @@ from collector.adapters.contract import Response
 from collector.admin import Route, Visit
 from collector.dashboard import pieces
 from collector.dashboard.answers import Records, panel
-from collector.dashboard.frame import number, table
+from collector.dashboard.frame import Figures, number, table
 from collector.dashboard.html import Child, tag
 from collector.dashboard.known import Known
 from collector.dashboard.ranges import WITHIN, choice, picker, scope_of
@@ -175,9 +175,9 @@ def _days(rows: Records, name: str, query: dict[str, str]) -> Child:
     ]
 
 
-def _signed(value: int) -> str:
+def _signed(value: int) -> Figures:
     sign = "+" if value > 0 else "\N{MINUS SIGN}" if value < 0 else ""
-    return f"{sign}{number(abs(value))}"
+    return Figures(f"{sign}{number(abs(value))}")
 
 
 def _marked(text: str, *, is_off: bool) -> Child:
