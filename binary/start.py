@@ -36,9 +36,9 @@ def main() -> None:
         end_with_launcher(int(launched[1], 16))
         hold(folder)
         clear_up(folder.parent)
-    from collector.cli import main as run  # noqa: PLC0415  helper processes do not need it
+    from collector.__main__ import main as run  # noqa: PLC0415  helper processes do not need it
 
-    run(prog_name="collector")
+    run()
 
 
 def end_with_launcher(launcher: int) -> None:

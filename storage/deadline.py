@@ -8,11 +8,18 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 import duckdb
 
 from storage.errors import StorageError
+
+
+class Interruptible(Protocol):
+    """What can be told, from another thread, to give up what it does."""
+
+    def interrupt(self) -> None:
+        """Give it up soon; nothing happens when nothing is done."""
 
 
 class TookTooLong(StorageError):
@@ -27,7 +34,7 @@ class Deadline:
         self._timer = threading.Timer(seconds, self.end)
         self._timer.daemon = True
         self._lock = threading.Lock()
-        self._connection: duckdb.DuckDBPyConnection | None = None
+        self._work: Interruptible | None = None
         self._is_over = False
 
     def __enter__(self) -> Self:
@@ -48,11 +55,11 @@ class Deadline:
             raise TookTooLong(f"given up after {self._seconds:g} s")
 
     @contextmanager
-    def over(self, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-        """Have what runs on `connection` interrupted in time. Raises `TookTooLong`."""
+    def over(self, work: Interruptible) -> Iterator[None]:
+        """Have `work`, such as a connection, interrupted in time. Raises `TookTooLong`."""
         with self._lock:
             self.check()
-            self._connection = connection
+            self._work = work
         try:
             yield
         except duckdb.InterruptException:
@@ -60,11 +67,11 @@ class Deadline:
             raise
         finally:
             with self._lock:
-                self._connection = None
+                self._work = None
 
     def end(self) -> None:
         """The time is over. By itself when it is; or when nobody needs the answer any more."""
         with self._lock:
             self._is_over = True
-            if self._connection is not None:
-                self._connection.interrupt()
+            if self._work is not None:
+                self._work.interrupt()

@@ -6,13 +6,13 @@ import os
 import resource
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Final, Self
 
+from collector.program import own_command
 from collector.prove.place import Place
 from storage import Files
 
@@ -172,7 +172,7 @@ class Collector:
 
     def _run(self, command: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(  # noqa: S603  our own command
-            [*self._prefix, *_own_command(), command, "--config", str(self.place.config)],
+            [*self._prefix, *own_command(), command, "--config", str(self.place.config)],
             cwd=self.place.folder,
             env=self._environment,
             stdin=subprocess.DEVNULL,
@@ -198,11 +198,6 @@ class Collector:
         if self._log >= 0:
             self._files.close(self._log)
             self._log = -1
-
-
-def _own_command() -> list[str]:
-    """What starts this program once more: an interpreter, or the one file that holds all of it."""
-    return [sys.executable, *([] if getattr(sys, "frozen", False) else ["-m", "collector"])]
 
 
 @cache

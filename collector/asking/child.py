@@ -1,0 +1,115 @@
+"""The process that answers questions: one after the other, with a DuckDB session that it keeps.
+
+`main` is what it runs. It reads what it is asked from its standard input, and ends with that:
+when the collector lets go of it, however it dies. It writes nothing below the data directory.
+"""
+
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from collector.asking import messages
+from collector.asking.messages import Ask, Trouble
+from collector.panel_session import LakeSession
+from storage import Deadline, Files, StorageError, TookTooLong, give_way
+
+# The one that asks says when it is over.
+_FOREVER_S: Final = 1e9
+# Added to what the kernel thinks of us when memory is short: we end before the collector does.
+_END_FIRST: Final = "500"
+_SCORE: Final = Path("/proc/self/oom_score_adj")
+_NICE: Final = 19
+
+
+def main(directory: str, memory_mb: str) -> None:
+    """Answer questions over the data directory until standard input ends."""
+    # What a terminal or a service manager tells all processes is meant for the collector, which
+    # lets go of us when it is done.
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    _give_way()
+    session = LakeSession(Path(directory), Files(), _now_us, memory_mb=int(memory_mb))
+    with suppress(BrokenPipeError):
+        Answerer(session, sys.stdin.buffer, sys.stdout.buffer).run()
+    # Nothing is left to do that is worth a second of clearing up memory.
+    session.close()
+    os._exit(0)
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1_000
+
+
+def _give_way() -> None:
+    """Take what nobody else wants: of the processor, and of the memory when it is short."""
+    give_way(_NICE)
+    if sys.platform == "linux":
+        with suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        with suppress(OSError), _SCORE.open("w") as score:
+            score.write(_END_FIRST)
+
+
+class Answerer:
+    """Answers what `asked` says, on `replies`, by `session`; reads on meanwhile."""
+
+    def __init__(self, session: LakeSession, asked: BinaryIO, replies: BinaryIO) -> None:
+        self._session = session
+        self._asked = asked
+        self._replies = replies
+        self._waiting: queue.SimpleQueue[tuple[Ask, Deadline] | None] = queue.SimpleQueue()
+        self._deadlines: dict[int, Deadline] = {}
+        self._ended = 0
+        # The share done is told from another thread.
+        self._replying = threading.Lock()
+
+    def run(self) -> None:
+        """Until there is no more to read. Raises `BrokenPipeError` when nobody reads the answer."""
+        threading.Thread(target=self._read, name="asked", daemon=True).start()
+        while (asked := self._waiting.get()) is not None:
+            ask, deadline = asked
+            self._send(self._answer(ask, deadline))
+            del self._deadlines[ask.number]
+
+    def _read(self) -> None:
+        """Take note of what is said, until it ends: then nobody waits for anything any more."""
+        try:
+            while True:
+                message = messages.said(self._asked)
+                if isinstance(message, Ask):
+                    deadline = self._deadlines[message.number] = Deadline(_FOREVER_S)
+                    # The end may come first: it is said from another thread.
+                    if message.number <= self._ended:
+                        deadline.end()
+                    self._waiting.put((message, deadline))
+                else:
+                    self._ended = message.number
+                    if message.number in self._deadlines:
+                        self._deadlines[message.number].end()
+        except (EOFError, OSError):
+            for deadline in list(self._deadlines.values()):
+                deadline.end()
+            self._waiting.put(None)
+
+    def _answer(self, ask: Ask, deadline: Deadline) -> messages.Answer | Trouble:
+        try:
+            found = self._session.ask(ask.question, deadline, self._progressed)
+            return messages.answer(found)
+        except TookTooLong as error:
+            return Trouble(str(error), is_given_up=True)
+        except (StorageError, OSError) as error:
+            return Trouble(str(error))
+
+    def _progressed(self, share: float) -> None:
+        with suppress(BrokenPipeError):
+            self._send(messages.Progress(share))
+
+    def _send(self, message: messages.Replied) -> None:
+        with self._replying:
+            messages.send(self._replies, message)
