@@ -1,7 +1,7 @@
 """What the dashboard's pages may ask of the files, and what they are told at once.
 
 A page states its questions; each is SQL of ours with values bound to its names. An answer that is
-young enough is given again. Everything else is asked on threads that give way to whatever else
+young enough is given again. Everything else is asked of processes that give way to whatever else
 wants the processor, and a page waits for it for a moment only: after that it shows what was known
 before, or how far the question has come. So no page is slow, and no question slows down intake.
 There are two lanes, one question after the other in each: what has to read rows, which may take
@@ -41,7 +41,7 @@ _UNWANTED_S: Final = 30.0
 # What a page waits for its answers.
 PATIENCE_S: Final = 0.12
 # What the session holds is given back when nobody has asked for so long.
-_IDLE_S: Final = 30.0
+_IDLE_S: Final = 120.0
 
 
 _READS_ROWS: Final = re.compile(

@@ -92,6 +92,7 @@ ONLY_IN: Final[Mapping[str, tuple[frozenset[str], str]]] = {
         frozenset(
             {
                 "collector/service.py",
+                "collector/asking/child.py",  # a process by itself
                 "collector/logs.py",  # to write log times in UTC
                 "collector/preflight.py",  # to wait for a lock, before there is a worker
                 "collector/demo.py",  # a client, not the collector
@@ -109,6 +110,8 @@ ONLY_IN: Final[Mapping[str, tuple[frozenset[str], str]]] = {
         frozenset(
             {
                 "storage/upkeep.py",
+                "collector/asking/child.py",  # reads on while it answers, and ends with that
+                "collector/asking/session.py",  # a timer, which ends with the question
                 "collector/cli.py",
                 "collector/cli_audit.py",
                 "collector/cli_backup.py",  # to wait between two looks
@@ -127,7 +130,7 @@ ONLY_IN: Final[Mapping[str, tuple[frozenset[str], str]]] = {
     "concurrent.futures": (
         frozenset(
             {
-                "collector/questions.py",  # the threads of the dashboard's questions, and their end
+                "collector/questions.py",  # they wait for the dashboard's questions
                 "storage/commit.py",
                 "storage/partkeeper.py",
                 "storage/upkeep.py",
