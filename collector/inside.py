@@ -42,6 +42,7 @@ _SAMPLE_S: Final = 1.0
 _AUDIT_S: Final = {"fresh_s": 15.0, "stale_s": 60.0}
 # Whoever has sent an event and looks wants to see it.
 _NEWEST_S: Final = {"fresh_s": 0.0, "stale_s": 5.0}
+_STOCK_S: Final = {"fresh_s": 2.0, "stale_s": 60.0}
 
 
 class Clocks(msgspec.Struct, frozen=True):
@@ -148,7 +149,14 @@ class Inside:
         now_us = clocks.now_us
         self._audit = Beside(lambda: api.audit(clocks.today()), **_AUDIT_S, now_us=now_us)
         self._newest = Beside(lambda: api.newest(NEWEST), **_NEWEST_S, now_us=now_us)
-        return Watch(rates, self._audit, self._newest, lambda key: access().budget(key, now_us()))
+        self._stock = Beside(api.stock, **_STOCK_S, now_us=now_us)
+        return Watch(
+            rates,
+            self._audit,
+            self._newest,
+            self._stock,
+            budget=lambda key: access().budget(key, now_us()),
+        )
 
     async def forget(self) -> None:
         """Have no page show from memory what was removed from the files."""
@@ -159,6 +167,6 @@ class Inside:
         """Give up the questions of the dashboard; their threads have ended when this returns."""
         self.admin.streams.end()
         await self._sampled.finish()
-        for one in (self._audit, self._newest):
+        for one in (self._audit, self._newest, self._stock):
             await one.stop()
         await self.questions.stop()

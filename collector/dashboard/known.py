@@ -8,6 +8,7 @@ import msgspec
 
 from collector.adapters.contract import Budget
 from collector.admin_api import Api, Audit, Trouble
+from collector.admin_lookups import Stock
 from collector.beside import Beside
 from collector.config import Config, Key
 from collector.panels import Panels
@@ -20,12 +21,14 @@ NEWEST: Final = 20
 class Watch(msgspec.Struct, frozen=True):
     """What is known of the running collector without asking a file, or without waiting for it.
 
-    `audit` is of today, `newest` are the newest `NEWEST` rows; `budget`: what a key may still send.
+    `audit` is of today, `newest` are the newest `NEWEST` rows, `stock` is what is on the disk;
+    `budget`: what a key may still send.
     """
 
     rates: Rates
     audit: Beside[Audit | Trouble]
     newest: Beside[list[dict[str, Any]] | Trouble]
+    stock: Beside[Stock | Trouble]
     budget: Callable[[Key], Budget]
 
 

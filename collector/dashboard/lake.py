@@ -5,6 +5,7 @@ log, repeats and marked rows included. The forecast divides the free bytes by wh
 last 7 whole days took on average; what other programs take is not foreseen.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
@@ -15,10 +16,10 @@ from collector.admin_api import Trouble
 from collector.admin_lookups import Stock
 from collector.admin_state import State
 from collector.dashboard import charts, pieces
-from collector.dashboard.answers import answer, section
+from collector.dashboard.answers import PENDING, answer, section
 from collector.dashboard.charts import Series
 from collector.dashboard.frame import Figures, notice, number, pairs, size, table, whole_page
-from collector.dashboard.html import Child, Html
+from collector.dashboard.html import Child, Html, tag
 from collector.dashboard.known import Known
 from collector.orders import UnderWay
 from collector.panels import Found, Question, Told, bound
@@ -62,10 +63,14 @@ class LakePage:
         today = self._known.today()
         state = self._known.api.state()
         since = str(today - timedelta(days=_DATES_MAX))
-        [rows] = await self._known.panels.ask(Question(_ROWS, bound({"since": since})))
-        stock = await self._known.api.stock()
-        if isinstance(stock, Trouble):
-            parts: Child = notice(stock.why, is_bad=True)
+        [rows], stock = await asyncio.gather(
+            self._known.panels.ask(Question(_ROWS, bound({"since": since}))),
+            self._known.watch.stock.told(),
+        )
+        if stock is None:
+            parts: Child = tag("p", "Files are being counted.", attributes={"class": PENDING})
+        elif isinstance(stock, Trouble):
+            parts = notice(stock.why, is_bad=True)
         else:
             parts = [
                 section("On the disk", _disk(stock, state, today)),

@@ -144,7 +144,8 @@ ONLY_IN: Final[Mapping[str, tuple[frozenset[str], str]]] = {
             {
                 "collector/asgi.py",
                 "collector/beside.py",  # a page waits for what is asked beside, for a moment
-                "collector/dashboard/overview.py",  # what it waits for, at once
+                "collector/dashboard/lake.py",  # what it waits for, at once
+                "collector/dashboard/overview.py",  # the same
                 "collector/dashboard/realtime.py",  # the same
                 "collector/edge.py",
                 "collector/http.py",
