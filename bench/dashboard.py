@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlencode
@@ -43,7 +43,8 @@ from bench.target import ADDRESS, Collector
 from bench.throughput import BATCH_CONNECTIONS, plan_for
 from collector.dashboard.frame import PAGES
 from storage import layout
-from storage.summaries import BYTES_MIN, folder_of
+from storage.layout import Part
+from storage.summaries import BYTES_MIN, date_name, folder_of
 
 _EVENTS: Final = 100_000_000
 _BATCH: Final = 1_000
@@ -226,17 +227,29 @@ def intake(collector: Collector, sites: int, options: Options) -> list[Figure]:
 
 
 def wait_for_summaries(directory: Path) -> float:
-    """Wait until every part that is to have one has its summary; the seconds that took."""
+    """Wait until every part that is to have one has its summary; the seconds that took.
+
+    Or its date has one, instead of each of its parts.
+    """
     began_s = time.perf_counter()
-    events = directory / layout.EVENTS
+    events, kept = directory / layout.EVENTS, folder_of(directory)
+    by_date: dict[date, list[Part]] = {}
+    for part in layout.live_parts(layout.list_parts(events)):
+        by_date.setdefault(part.date, []).append(part)
     wanted = {
-        part
-        for part in layout.live_parts(layout.list_parts(events))
+        part: kept / date_name(parts)
+        for parts in by_date.values()
+        for part in parts
         if (events / part.name).stat().st_size >= BYTES_MIN
     }
-    while missing := wanted - set(layout.list_parts(folder_of(directory))):
+
+    def missing() -> int:
+        there = set(layout.list_parts(kept))
+        return sum(part not in there and not whole.exists() for part, whole in wanted.items())
+
+    while count := missing():
         if time.perf_counter() - began_s > _SUMMARIES_S:
-            raise click.ClickException(f"{len(missing)} summaries are missing")
+            raise click.ClickException(f"{count} summaries are missing")
         time.sleep(0.2)
     return time.perf_counter() - began_s
 

@@ -12,6 +12,7 @@
 4. Only parts with `bytes_min` have one, those of closed dates from a sixteenth of that on; the rows
    of the others are few enough to be counted.
 5. That of a date has in its name which parts it is of; with other parts it counts for nothing.
+   While it counts, those of its parts say nothing more, and go.
 6. Hashes are in them, which DuckDB promises for one of its versions only; so the format has its
    version in its name, and those of others are removed.
 
@@ -123,6 +124,8 @@ class Summaries:
         if not live:
             return False
         self._remove(self._strangers(live))
+        if self._is_whole(live):
+            return False
         bytes_min = self._bytes_min if is_open else self._bytes_min // _CLOSED_SHARE
         sized = [(self._path_size(part), part) for part in live]
         due = [
@@ -143,12 +146,21 @@ class Summaries:
         return (self._events / part.name).stat().st_size
 
     def _make_whole(self, live: Sequence[Part]) -> None:
-        """The summary of a closed date, if all its parts have one."""
+        """The summary of a closed date, if all its parts have one, instead of those."""
         target, paths = self._folder / date_name(live), [self._folder / p.name for p in live]
-        if target.exists() or not all(path.exists() for path in paths):
+        if not all(path.exists() for path in paths):
             return
         if self._has_room(sum(path.stat().st_size for path in paths)):
             self._make(panelviews.date_sql(paths), target)
+            self._remove(paths)
+
+    def _is_whole(self, live: Sequence[Part]) -> bool:
+        """Whether there is one of all of them together; then none of each is needed."""
+        if len(live) == 1 or not (self._folder / date_name(live)).exists():
+            return False
+        # Somebody may have been stopped before they went.
+        self._remove(self._folder / part.name for part in live)
+        return True
 
     def _strangers(self, live: Sequence[Part]) -> list[Path]:
         """What is there of the date of `live`, and of none of them."""

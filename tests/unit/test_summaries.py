@@ -173,6 +173,9 @@ def test_a_closed_date_has_one_of_its_own(world: World) -> None:
     world.summarise()
     days = sorted(folder_of(world.path).glob("date=*/day-*.parquet"))
     assert len(days) == 2
+    assert world.kept() == [], "those of the parts are not needed beside it"
+    world.summarise()
+    assert world.kept() == [], "nor made again"
     more = SummaryViews(world.path, Files())
     with Lake(world.path, Files(), more=more):
         assert sorted(more._used) == days
