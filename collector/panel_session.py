@@ -50,8 +50,8 @@ class LakeSession:
             values: dict[str, Any] = {**dict(question.values), _NOW: began_us}
             columns: tuple[str, ...] = ()
             rows: list[tuple[Any, ...]] = [()]
-            for sql in filter(None, (question.first, question.sql)):
-                # What the first one found is given to the second.
+            for sql in (*question.first, question.sql):
+                # What one found is given to those that follow.
                 [found] = rows
                 values |= dict(zip(columns, found, strict=True))
                 named = {name: values[name] for name in _NAMED.findall(sql)}

@@ -52,18 +52,19 @@ _READS_ROWS: Final = re.compile(
 class Question(msgspec.Struct, frozen=True):
     """One query of ours; `values` are bound to its `$names`. Equal questions share an answer.
 
-    `$now_us` is bound to the moment of asking (Unix microseconds). `first`: a query with one row,
-    asked before; its columns are bound, too. So the rows of a few dates are read, not of all.
+    `$now_us` is bound to the moment of asking (Unix microseconds). `first`: queries with one row
+    each, asked before, in this order; their columns are bound to whatever follows. So the rows of a
+    few dates are read, not of all.
     """
 
     sql: str
     values: tuple[tuple[str, str | int | float | None], ...] = ()
-    first: str = ""
+    first: tuple[str, ...] = ()
 
     @property
     def reads_rows(self) -> bool:
         """Whether rows are read, and not only what is counted already."""
-        return _READS_ROWS.search(f"{self.first}\n{self.sql}") is not None
+        return any(map(_READS_ROWS.search, (*self.first, self.sql)))
 
 
 class Found(msgspec.Struct, frozen=True):

@@ -21,8 +21,6 @@ LOOK_BACK_DAYS: Final = 30
 # date and currency.
 _SAMPLE: Final = 2_000
 
-_WIDER: Final = "date BETWEEN $earliest::DATE AND $until::DATE AND ($site = '' OR site_id = $site)"
-
 # `scan_days` has a number for each scan: there may be millions of them.
 _BY_CODE: Final = f"""\
 WITH rows AS NOT MATERIALIZED (
@@ -72,15 +70,31 @@ FROM codes LEFT JOIN sums
 ORDER BY scans DESC, conversions DESC, codes.site_id, codes.code NULLS LAST
 LIMIT {CODES_MAX}"""
 
+# Today and yesterday, where the newest are, if there are enough of them at all.
+_LATE: Final = "date BETWEEN greatest($since::DATE, $until::DATE - 1) AND $until::DATE"
+_OF_SITE: Final = "($site = '' OR site_id = $site)"
+
+# `after`: as many scans as the page shows have ended later, or then.
+_ENDED_AFTER: Final = f"""\
+SELECT CASE WHEN count(*) = {NEWEST_MAX} THEN min(ended) ELSE '-infinity' END AS after
+FROM (
+    SELECT max(last_seen) AS ended
+    FROM scan_days
+    WHERE {_LATE} AND {_OF_SITE} AND source = 'browser'
+    GROUP BY site_id, scan
+    ORDER BY ended DESC
+    LIMIT {NEWEST_MAX}
+)"""
+
 # The scans whose last browser event is newest, more where they are of the same moment, with all
-# that is told of them but their ids; those are in rows of the dates of these events.
+# that is told of them but their ids; those are in the rows of these last events.
 _LATELY: Final = f"""\
 WITH ended AS (
     SELECT site_id, scan, max(last_seen) AS ended
     FROM (
         SELECT site_id, scan, last_seen
         FROM scan_days
-        WHERE {WITHIN} AND source = 'browser'
+        WHERE {WITHIN} AND source = 'browser' AND last_seen >= $after::TIMESTAMPTZ
         ORDER BY last_seen DESC
         LIMIT {_SAMPLE}
     )
@@ -107,7 +121,7 @@ counted AS (
     WHERE {WITHIN}
     GROUP BY site_id, scan
 )
-SELECT list(counted) AS scans, list(DISTINCT date) AS dates
+SELECT list(counted) AS scans, list(DISTINCT date) AS dates, min(ended) AS earliest
 FROM counted"""
 
 _NEWEST_SCANS: Final = f"""\
@@ -128,42 +142,53 @@ named AS (
     FROM valid_events AS event SEMI JOIN scans
         ON scans.site_id = event.site_id
         AND scans.scan = hash(event.site_id, event.scan_session_id)
-    WHERE {WITHIN} AND list_contains($dates::DATE[], date) AND scan_session_id IS NOT NULL
+    WHERE {WITHIN}
+        AND list_contains($dates::DATE[], date)
+        AND event_time >= $earliest::TIMESTAMPTZ
+        AND scan_session_id IS NOT NULL
 )
 SELECT site_id, scan_session_id, code, began, ended, browser_events, conversions
 FROM scans JOIN named USING (site_id, scan)
 ORDER BY ended DESC, site_id, scan_session_id
 LIMIT {NEWEST_MAX}"""
 
-# As many conversions as the page shows are not older than `after`. `dates` have such conversions,
-# `openings` the first browser events of their scans.
-_WHEN: Final = f"""\
-WITH begun AS (
+# `after`: as many conversions as the page shows came later, or then.
+_CONVERTED_AFTER: Final = f"""\
+SELECT CASE WHEN count(*) = {NEWEST_MAX} THEN min(first_seen) ELSE '-infinity' END AS after
+FROM (
     SELECT first_seen
     FROM scan_days
-    WHERE {WITHIN} AND source = 'server'
+    WHERE {_LATE} AND {_OF_SITE} AND source = 'server'
     ORDER BY first_seen DESC
     LIMIT {NEWEST_MAX}
-),
-bound AS (
-    SELECT CASE WHEN count(*) = {NEWEST_MAX} THEN min(first_seen) ELSE '-infinity' END AS after
-    FROM begun
-),
-late AS (
+)"""
+
+# What is counted of their scans; the dates that have such conversions, and those that have the
+# first browser events of their scans.
+_CONVERTED: Final = f"""\
+WITH late AS (
     SELECT date, site_id, scan
     FROM scan_days
-    WHERE {WITHIN} AND source = 'server' AND last_seen >= (SELECT after FROM bound)
+    WHERE {WITHIN} AND source = 'server' AND last_seen >= $after::TIMESTAMPTZ
 ),
-opened AS (
-    SELECT date
+counted AS (
+    SELECT
+        site_id,
+        scan,
+        min(qr_code_id) AS code,
+        min(first_seen) FILTER (WHERE source = 'browser') AS opened,
+        list(date) FILTER (WHERE source = 'browser') AS dates
     FROM scan_days SEMI JOIN late USING (site_id, scan)
-    WHERE {_WIDER} AND source = 'browser'
-    QUALIFY rank() OVER (PARTITION BY site_id, scan ORDER BY first_seen) = 1
+    WHERE date BETWEEN $earliest::DATE AND $until::DATE AND {_OF_SITE}
+    GROUP BY site_id, scan
 )
 SELECT
-    (SELECT after FROM bound) AS after,
     (SELECT list(DISTINCT date) FROM late) AS dates,
-    (SELECT list(DISTINCT date) FROM opened) AS openings"""
+    list({{'site_id': site_id, 'scan': scan, 'code': code, 'opened': opened}}) AS scans,
+    list_distinct(flatten(list(dates))) AS openings,
+    min(opened) AS opened_first,
+    max(opened) AS opened_last
+FROM counted"""
 
 # As the published view has it, for few conversions: it would look for the first event of each scan
 # among all rows of all dates.
@@ -190,26 +215,22 @@ WITH newest AS (
     LIMIT {NEWEST_MAX}
 ),
 scans AS (
-    SELECT
-        site_id,
-        scan,
-        min(qr_code_id) AS code,
-        min(first_seen) FILTER (WHERE source = 'browser') AS opened
-    FROM scan_days SEMI JOIN newest USING (site_id, scan)
-    WHERE {_WIDER}
-    GROUP BY site_id, scan
+    SELECT unnest($scans::STRUCT(
+        site_id VARCHAR, scan UBIGINT, code VARCHAR, opened TIMESTAMPTZ
+    )[], recursive := true)
 ),
 openings AS (
-    SELECT event.site_id, scan_session_id, page_url
+    SELECT event.site_id, scans.scan, page_url
     FROM valid_events AS event JOIN scans
         ON scans.site_id = event.site_id
-        AND scans.scan = hash(event.site_id, event.scan_session_id)
         AND scans.opened = event.event_time
+        AND scans.scan = hash(event.site_id, event.scan_session_id)
     WHERE list_contains($openings::DATE[], date)
+        AND event_time BETWEEN $opened_first::TIMESTAMPTZ AND $opened_last::TIMESTAMPTZ
         AND source = 'browser'
         AND scan_session_id IS NOT NULL
     QUALIFY row_number() OVER (
-        PARTITION BY event.site_id, scan_session_id ORDER BY received_time, event_id
+        PARTITION BY event.site_id, scans.scan ORDER BY received_time, event_id
     ) = 1
 )
 SELECT
@@ -225,7 +246,7 @@ SELECT
     CASE WHEN NOT newest.is_withheld THEN newest.event_time - scans.opened END AS after
 FROM newest
 LEFT JOIN scans USING (site_id, scan)
-LEFT JOIN openings USING (site_id, scan_session_id)
+LEFT JOIN openings USING (site_id, scan)
 ORDER BY newest.event_time DESC, newest.event_id DESC"""
 
 
@@ -236,10 +257,11 @@ def by_code(scope: Scope) -> Question:
 
 def newest(scope: Scope) -> Question:
     """The scans whose last browser event is newest."""
-    return Question(_NEWEST_SCANS, scope.values(), first=_LATELY)
+    return Question(_NEWEST_SCANS, scope.values(), first=(_ENDED_AFTER, _LATELY))
 
 
 def conversions(scope: Scope) -> Question:
     """The newest ones, with the code and the first page of their scan."""
     earliest = str(scope.since - timedelta(days=LOOK_BACK_DAYS))
-    return Question(_CONVERSIONS, scope.values(earliest=earliest), first=_WHEN)
+    first = (_CONVERTED_AFTER, _CONVERTED)
+    return Question(_CONVERSIONS, scope.values(earliest=earliest), first)

@@ -66,7 +66,7 @@ chosen AS (
     LIMIT {_ROWS} OFFSET $skip
 ),
 latest AS (
-    SELECT date
+    SELECT date, last_seen
     FROM identified_days AS day SEMI JOIN chosen
         ON chosen.site_id = day.site_id AND chosen.visitor IS NOT DISTINCT FROM day.visitor
     QUALIFY rank() OVER (
@@ -76,7 +76,8 @@ latest AS (
 SELECT
     (SELECT list({{'site_id': site_id, 'visitor': visitor}}) FROM chosen) AS chosen,
     (SELECT count(*) FROM everybody) AS users,
-    (SELECT list(DISTINCT date) FROM latest) AS dates"""
+    (SELECT list(DISTINCT date) FROM latest) AS dates,
+    (SELECT min(last_seen) FROM latest) AS earliest"""
 
 _LATEST: Final = f"""\
 WITH chosen AS (
@@ -88,7 +89,9 @@ near AS (
         ON chosen.site_id = event.site_id
         AND chosen.visitor IS NOT DISTINCT FROM
             CASE WHEN event.visitor_id IS NOT NULL THEN hash(event.visitor_id) END
-    WHERE {views.IS_IDENTIFY} AND list_contains($dates::DATE[], date)
+    WHERE {views.IS_IDENTIFY}
+        AND list_contains($dates::DATE[], date)
+        AND event_time >= $earliest::TIMESTAMPTZ
 ),
 listed AS (
     SELECT
@@ -136,7 +139,7 @@ class Users:
         search = pieces.asked_text(visit, "search")
         page = pieces.asked_number(visit, "page", at_most=_PAGE_MAX)
         values = scope.values(search=search, skip=page * _ROWS)
-        listed = Question(_LATEST, scope.values(skip=page * _ROWS), first=_WHO)
+        listed = Question(_LATEST, scope.values(skip=page * _ROWS), first=(_WHO,))
         identified, seen = await self._known.panels.ask(
             Question(_FOUND, values) if search else listed, Question(_BY_ID, values)
         )

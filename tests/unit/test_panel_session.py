@@ -122,10 +122,13 @@ def test_what_is_asked_first_is_bound(world: World) -> None:
         "SELECT count(*) AS rows FROM events WHERE list_contains($dates::DATE[], date) "
         "AND site_id = $site",
         (("after", "2021-01-01"), ("site", "demo")),
-        first="SELECT [DATE '2026-11-18'] AS dates, $after::DATE AS after",
+        first=(
+            "SELECT DATE '2026-11-18' AS day",
+            "SELECT [$day::DATE] AS dates, $after::DATE AS after",
+        ),
     )
     assert world.ask(question).records == [{"rows": 3}]
-    nothing = Question("SELECT $found::VARCHAR[] AS it", first="SELECT NULL AS found")
+    nothing = Question("SELECT $found::VARCHAR[] AS it", first=("SELECT NULL AS found",))
     assert world.ask(nothing).rows == [(None,)]
 
 

@@ -157,7 +157,7 @@ FUNNELS = ((ANY_PAGE, SIGNUP), (SIGNUP, TRIAL, SIGNUP), (ANY_PAGE, TRIAL, SIGNUP
 
 def listed_users(skip: int) -> Question:
     """The users on a page, from one on."""
-    return Question(users._LATEST, SCOPE.values(skip=skip), first=users._WHO)
+    return Question(users._LATEST, SCOPE.values(skip=skip), first=(users._WHO,))
 
 
 # All identify events of a user are looked at, and not the latest of each kind only.
