@@ -128,10 +128,15 @@ buyers AS MATERIALIZED (
     FROM paid LEFT JOIN openings USING (site_id, scan)
     WHERE NOT is_withheld AND coalesce(paid.visitor, openings.visitor) IS NOT NULL
 ),
+near AS MATERIALIZED (
+    SELECT site_id, visitor, event_time, scan, is_scanned, touch, qr_code_id
+    FROM touches SEMI JOIN (SELECT DISTINCT site_id, visitor FROM buyers) USING (site_id, visitor)
+    WHERE {_WIDER}
+),
 pages AS (
-    SELECT site_id, visitor, event_time, touch
-    FROM touches
-    WHERE {_WIDER} AND scan IS NULL
+    -- No condition: DuckDB would ask it of the touches of everybody.
+    SELECT site_id, visitor, event_time, CASE WHEN scan IS NULL THEN touch END AS touch
+    FROM near
     UNION ALL
     SELECT
         site_id,
@@ -145,16 +150,16 @@ pages AS (
             )
             ELSE touch
         END AS touch
-    FROM touches SEMI JOIN buyers USING (site_id, visitor)
-    WHERE {_WIDER} AND scan IS NOT NULL
+    FROM near
+    WHERE scan IS NOT NULL
 ),
 led AS (
     SELECT
         payment,
-        arg_min(touch, {_TOUCH_AT}) AS first_touch,
-        arg_max(touch, {_TOUCH_AT}) AS last_touch
+        arg_min(touch, {_TOUCH_AT}) FILTER (WHERE touch IS NOT NULL) AS first_touch,
+        arg_max(touch, {_TOUCH_AT}) FILTER (WHERE touch IS NOT NULL) AS last_touch
     FROM pages JOIN buyers USING (site_id, visitor)
-    WHERE touch IS NOT NULL AND event_time <= paid_at
+    WHERE event_time <= paid_at
     GROUP BY payment
 ),
 told AS (
