@@ -5,9 +5,10 @@ looks again when the last look is a while ago: questions of one page are answere
 A log that is too long to be read beside intake is left out, which is told.
 """
 
+import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from collector.panels import Found, Question
 from storage import Deadline, Files, Lake, StorageError, SummaryViews
@@ -21,7 +22,8 @@ _LOOK_S_MAX: Final = 10.0
 # More than that is a few seconds of more than 2,000 events a second, which are soon in parts.
 _LOG_BYTES_MAX: Final = 8 * 1024 * 1024
 # Bound to the moment of asking: as a value of the question, each moment would be another one.
-_NOW: Final = "$now_us"
+_NOW: Final = "now_us"
+_NAMED: Final = re.compile(r"\$([a-z_][a-z_0-9]*)")
 
 
 class LakeSession:
@@ -45,17 +47,23 @@ class LakeSession:
         began_us = self._now_us()
         try:
             lake = self._opened(deadline)
-            values = dict(question.values)
-            if _NOW in question.sql:
-                values[_NOW[1:]] = began_us
-            result = lake.ask(question.sql, values, deadline=deadline, progress=progress)
-            rows = result.rows()
+            values: dict[str, Any] = {**dict(question.values), _NOW: began_us}
+            columns: tuple[str, ...] = ()
+            rows: list[tuple[Any, ...]] = [()]
+            for sql in (*question.first, question.sql):
+                # What one found is given to those that follow.
+                [found] = rows
+                values |= dict(zip(columns, found, strict=True))
+                named = {name: values[name] for name in _NAMED.findall(sql)}
+                result = lake.ask(sql, named, deadline=deadline, progress=progress)
+                columns = tuple(column.name for column in result.columns)
+                rows = result.rows()
         except (StorageError, OSError):
             # Whatever is wrong with it: the next question begins anew.
             self.close()
             raise
         return Found(
-            columns=tuple(column.name for column in result.columns),
+            columns=columns,
             rows=rows,
             as_of_us=self._looked_us,
             seconds=(self._now_us() - began_us) / 1e6,

@@ -52,11 +52,19 @@ _READS_ROWS: Final = re.compile(
 class Question(msgspec.Struct, frozen=True):
     """One query of ours; `values` are bound to its `$names`. Equal questions share an answer.
 
-    `$now_us` is bound to the moment of asking (Unix microseconds).
+    `$now_us` is bound to the moment of asking (Unix microseconds). `first`: queries with one row
+    each, asked before, in this order; their columns are bound to whatever follows. So the rows of a
+    few dates are read, not of all.
     """
 
     sql: str
     values: tuple[tuple[str, str | int | float | None], ...] = ()
+    first: tuple[str, ...] = ()
+
+    @property
+    def reads_rows(self) -> bool:
+        """Whether rows are read, and not only what is counted already."""
+        return any(map(_READS_ROWS.search, (*self.first, self.sql)))
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -227,7 +235,7 @@ class Panels:
             return None
         job = self._jobs.get(question)
         if job is None and not self._is_stopping and self._has_place():
-            lane = self._rows if _READS_ROWS.search(question.sql) else self._kept
+            lane = self._rows if question.reads_rows else self._kept
             job = _Job(lane)
         if job is not None:
             # Who asks again goes to the front: somebody is looking at that page now.

@@ -38,7 +38,7 @@ from storage.views import View
 
 # About 5,000 rows.
 BYTES_MIN: Final = 512 * 1024
-FORMAT: Final = f"2-{parquet.VERSION}"
+FORMAT: Final = f"3-{parquet.VERSION}"
 # Of a closed date, which is one file of a year.
 _CLOSED_SHARE: Final = 16
 # So many are made before others have their turn, of parts with so many bytes in all: about 5 s.

@@ -38,6 +38,12 @@ FROM valid_events
 WHERE
 {IS_PAGE_VIEW}"""
 
+# Denied, not decided yet, or the GPC signal: what else that person did is not joined to it.
+IS_WITHHELD: Final = (
+    "(coalesce(consent, '') IN ('denied', 'pending') "
+    "OR coalesce(list_contains(flags, 'gpc'), false))"
+)
+
 _VISITORS: Final = f"""\
 SELECT
     site_id,
@@ -84,9 +90,10 @@ FROM valid_events
 WHERE
 {IS_CUSTOM}"""
 
-_NAMED: Final = ("email", "name", "customer_id", "phone", "company")
+# Attributes that have a column of their own in `identified_users`.
+NAMED: Final = ("email", "name", "customer_id", "phone", "company")
 _LATEST_NAMED: Final = ",\n".join(
-    f"        arg_max(nullif(metadata->>'$.{name}', ''), place) AS {name}" for name in _NAMED
+    f"        arg_max(nullif(metadata->>'$.{name}', ''), place) AS {name}" for name in NAMED
 )
 
 IS_IDENTIFY: Final = "protocol = 'zenovay' AND event_type = 'identify'"
@@ -126,7 +133,7 @@ latest AS (
     SELECT site_id, visitor_id, member.key AS key, arg_max(member.value, place) AS value
     FROM identifications, json_each(metadata) AS member
     WHERE member.type <> 'NULL'
-        AND member.key NOT IN ({", ".join(quote(name) for name in _NAMED)})
+        AND member.key NOT IN ({", ".join(quote(name) for name in NAMED)})
     GROUP BY site_id, visitor_id, member.key
 ),
 others AS (
@@ -140,7 +147,7 @@ others AS (
 SELECT
     site_id,
     visitor_id,
-    {", ".join(_NAMED)},
+    {", ".join(NAMED)},
     coalesce(attributes, '{{}}'::JSON) AS attributes,
     first_identified,
     last_identified

@@ -2,11 +2,11 @@
 
 A visitor reaches the first step with the first event that is one; every further step with the
 first event that is one at the time of the step before or later. All within the range, by visitor
-id and site, over `valid_events`. Must not know the page that shows it.
+id and site, over `valid_events` or what is counted of them. Must not know the page that shows it.
 """
 # ruff: noqa: S608  every piece of this SQL is our own text; what people type is bound
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -52,6 +52,15 @@ class Step(msgspec.Struct, frozen=True):
         return f"{KINDS[self.kind]} {self.text}"
 
 
+_ANY_PAGE: Final = Step("page", "/")
+# Each visitor of the range who saw a page.
+_CAME: Final = f"""(
+    SELECT DISTINCT site_id, visitor
+    FROM sightings
+    WHERE {WITHIN} AND first_view IS NOT NULL
+)"""
+
+
 def steps_of(query: Mapping[str, str]) -> list[Step]:
     """The steps that the address of a page asks for; those without a text are none."""
     found = []
@@ -65,7 +74,7 @@ def steps_of(query: Mapping[str, str]) -> list[Step]:
 
 def usual(goals: Sequence[str]) -> list[Step]:
     """Without a choice: from any page to the first goal; no steps where there is none."""
-    return [Step("page", "/"), Step("goal", goals[0])] if goals else []
+    return [_ANY_PAGE, Step("goal", goals[0])] if goals else []
 
 
 def form(path: str, scope: Scope, steps: Sequence[Step]) -> Html:
@@ -92,6 +101,71 @@ def form(path: str, scope: Scope, steps: Sequence[Step]) -> Html:
 
 def question(steps: Sequence[Step], scope: Scope) -> Question:
     """A row per step: its number, visitors, and how long half of them took from the step before."""
+    # Any page at first, and goals, are counted already.
+    first, *others = steps
+    if all(step.kind == "goal" for step in (others if first == _ANY_PAGE else steps)):
+        return _from_counted(steps, scope)
+    return _from_rows(steps, scope)
+
+
+def _from_counted(steps: Sequence[Step], scope: Scope) -> Question:
+    """Of visitors who reached a goal it is looked when they came; the others are only counted."""
+    goals = {
+        place: f"{WITHIN} AND goal = $step{place} AND visitor IS NOT NULL"
+        for place, step in enumerate(steps, 1)
+        if step.kind == "goal"
+    }
+    parts, counts = [], {}
+    if 1 in goals:
+        parts.append(f"""\
+step_1 AS (
+    SELECT site_id, visitor, min(event_time) AS at, NULL::INTERVAL AS took
+    FROM goal_days
+    WHERE {goals[1]}
+    GROUP BY site_id, visitor
+)""")
+    else:
+        counts[1] = f"SELECT 1 AS step, count(*) AS visitors, NULL::INTERVAL AS took FROM {_CAME}"
+        parts.append(f"""\
+step_1 AS (
+    SELECT site_id, visitor, min(first_view) AS at
+    FROM sightings SEMI JOIN (
+        SELECT site_id, visitor FROM goal_days WHERE {goals.get(2, "false")}
+    ) USING (site_id, visitor)
+    WHERE {WITHIN} AND first_view IS NOT NULL
+    GROUP BY site_id, visitor
+)""")
+    parts += [
+        f"""\
+step_{place} AS (
+    SELECT site_id, visitor, min(event_time) AS at, min(event_time) - before.at AS took
+    FROM step_{place - 1} AS before JOIN goal_days USING (site_id, visitor)
+    WHERE {goal} AND event_time >= before.at
+    GROUP BY site_id, visitor, before.at
+)"""
+        for place, goal in goals.items()
+        if place > 1
+    ]
+    counts |= {place: _count(place) for place in goals}
+    texts = {f"step{place}": steps[place - 1].text for place in goals}
+    return _stated(parts, counts.values(), scope, texts)
+
+
+def _count(place: int) -> str:
+    return (
+        f"SELECT {place} AS step, count(*) AS visitors, quantile_disc(took, 0.5) AS took "
+        f"FROM step_{place}"
+    )
+
+
+def _stated(
+    parts: Iterable[str], counts: Iterable[str], scope: Scope, texts: Mapping[str, str]
+) -> Question:
+    joined, told = ",\n".join(parts), "\nUNION ALL\n".join(counts)
+    return Question(f"WITH {joined}\n{told}\nORDER BY step", scope.values(**texts))
+
+
+def _from_rows(steps: Sequence[Step], scope: Scope) -> Question:
     is_step = {
         place: _IS[step.kind].replace("$step", f"$step{place}")
         for place, step in enumerate(steps, 1)
@@ -100,7 +174,7 @@ def question(steps: Sequence[Step], scope: Scope) -> Question:
     # Not kept between the steps: they may be most events of a year. Each step reads what it needs.
     parts = [
         f"""\
-WITH hits AS NOT MATERIALIZED (
+hits AS NOT MATERIALIZED (
     SELECT hash(site_id, visitor_id) AS visitor, event_time,
         {flags}
     FROM valid_events
@@ -123,14 +197,8 @@ step_{place} AS (
 )"""
         for place in range(2, len(steps) + 1)
     ]
-    counts = "\nUNION ALL\n".join(
-        f"SELECT {place} AS step, count(*) AS visitors, quantile_disc(took, 0.5) AS took "
-        f"FROM step_{place}"
-        for place in is_step
-    )
     texts = {f"step{place}": step.text for place, step in enumerate(steps, 1)}
-    joined = ",\n".join(parts)
-    return Question(f"{joined}\n{counts}\nORDER BY step", scope.values(**texts))
+    return _stated(parts, map(_count, is_step), scope, texts)
 
 
 def show(rows: Records, steps: Sequence[Step]) -> Child:

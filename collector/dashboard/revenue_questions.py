@@ -7,14 +7,15 @@ Nothing is summed across currencies.
 
 What led to a payment, in the order in which it is asked of each page view of the same visitor:
 
-1. it is the first one of a QR scan, or its address names the scan (`scnv`): that QR code;
+1. none of the QR scan is earlier, or its address names the scan (`scnv`): that QR code;
 2. its address names a campaign (`utm_source`, `utm_campaign`): these;
 3. its referrer is of another host: that host.
 
 Any other page view is a step within the site, and no touch. The first touch is the earliest one up
 to the payment, at most `LOOK_BACK_DAYS` days before the range; the last touch is the latest. A
 payment without any is direct. A payment without a visitor is of the visitor of its QR scan. One
-that withholds consent is not attributed, and page views that do are no touches.
+that withholds consent is not attributed, and page views that do are no touches. Of several touches
+at one moment it is always the same one. What is a touch at all says `storage/touches.py`.
 """
 # ruff: noqa: S608  every piece of this SQL is our own text; what people type is bound
 
@@ -23,7 +24,6 @@ from typing import Final
 
 from collector.dashboard.pieces import PAID, REFUNDED
 from collector.dashboard.ranges import WITHIN, Scope
-from collector.dashboard.visitor_questions import WITHHELD
 from collector.panels import Question
 
 LOOK_BACK_DAYS: Final = 30
@@ -84,119 +84,115 @@ QUALIFY row_number() OVER (
 ORDER BY part, all_payments DESC, value, currency NULLS FIRST"""
 
 
-def _host(column: str) -> str:
-    return f"lower(regexp_extract({column}, '^[a-z+.-]+://([^/?#]*)', 1))"
-
-
-def _member(name: str) -> str:
-    """A member of the query of a page's address, decoded; NULL where there is none."""
-    found = f"regexp_extract(page_url, '[?&]{name}=([^&#]*)', 1)"
-    return f"nullif(url_decode(replace({found}, '+', ' ')), '')"
-
-
 _WIDER: Final = "date BETWEEN $earliest::DATE AND $until::DATE AND ($site = '' OR site_id = $site)"
 
-# Payments first, then the pages of those who paid only.
+# A moment and what was there, as one number, so that the least is that of the first moment, and of
+# several things of one moment always the same one.
+_MOMENT: Final = "epoch_us({})::HUGEINT * 18446744073709551616 + {}"
+_VISITOR_AT: Final = _MOMENT.format("first_seen", "scan_days.visitor")
+_TOUCH_AT: Final = _MOMENT.format("event_time", "hash(touch)")
+
+# Payments first, then what the visitors who paid came by.
 _ATTRIBUTED: Final = f"""\
-WITH paid AS (
+WITH paid AS MATERIALIZED (
     SELECT
         row_number() OVER () AS payment,
         site_id,
         event_time,
         currency,
         amount,
-        visitor_id,
-        scan_session_id,
-        {WITHHELD} AS is_withheld
-    FROM payment_events
+        events,
+        visitor,
+        scan,
+        is_withheld
+    FROM transactions
     WHERE {WITHIN} AND {_IS_PAID} AND {_OF_SENDER}
 ),
 scans AS (
-    SELECT DISTINCT site_id, scan_session_id
+    SELECT DISTINCT site_id, scan
     FROM paid
-    WHERE visitor_id IS NULL AND scan_session_id IS NOT NULL AND NOT is_withheld
+    WHERE visitor IS NULL AND scan IS NOT NULL AND NOT is_withheld
 ),
 openings AS (
-    SELECT
-        site_id,
-        scan_session_id,
-        arg_min(visitor_id, (event_time, received_time, event_id)) AS visitor_id
-    FROM valid_events SEMI JOIN scans USING (site_id, scan_session_id)
-    WHERE source = 'browser' AND NOT {WITHHELD} AND {_WIDER}
-    GROUP BY site_id, scan_session_id
+    SELECT site_id, scan, arg_min(visitor, {_VISITOR_AT}) AS visitor
+    FROM scan_days SEMI JOIN scans USING (site_id, scan)
+    WHERE source = 'browser' AND NOT is_withheld AND visitor IS NOT NULL AND {_WIDER}
+    GROUP BY site_id, scan
 ),
-buyers AS (
-    SELECT paid.* REPLACE (CASE
-        WHEN paid.is_withheld THEN NULL
-        ELSE coalesce(paid.visitor_id, openings.visitor_id)
-    END AS visitor_id)
-    FROM paid LEFT JOIN openings USING (site_id, scan_session_id)
+buyers AS MATERIALIZED (
+    SELECT
+        payment,
+        site_id,
+        event_time AS paid_at,
+        coalesce(paid.visitor, openings.visitor) AS visitor
+    FROM paid LEFT JOIN openings USING (site_id, scan)
+    WHERE NOT is_withheld AND coalesce(paid.visitor, openings.visitor) IS NOT NULL
+),
+near AS MATERIALIZED (
+    SELECT site_id, visitor, event_time, scan, is_scanned, touch, qr_code_id
+    FROM touches SEMI JOIN (SELECT DISTINCT site_id, visitor FROM buyers) USING (site_id, visitor)
+    WHERE {_WIDER}
 ),
 pages AS (
+    -- No condition: DuckDB would ask it of the touches of everybody.
+    SELECT site_id, visitor, event_time, CASE WHEN scan IS NULL THEN touch END AS touch
+    FROM near
+    UNION ALL
     SELECT
         site_id,
-        visitor_id,
+        visitor,
         event_time,
-        event_id,
         CASE
-            WHEN is_scanned OR (scan IS NOT NULL AND row_number() OVER (
-                PARTITION BY site_id, visitor_id, scan
-                ORDER BY event_time, received_time, event_id
-            ) = 1) THEN 'QR code ' || coalesce(
+            WHEN is_scanned OR event_time = min(event_time) OVER (
+                PARTITION BY site_id, visitor, scan
+            ) THEN 'QR code ' || coalesce(
                 min(qr_code_id) OVER (PARTITION BY site_id, scan), '(unknown)'
             )
-            WHEN {_member("utm_source")} IS NOT NULL THEN
-                'utm ' || concat_ws(' / ', {_member("utm_source")}, {_member("utm_campaign")})
-            WHEN {_host("referrer")} NOT IN ('', {_host("page_url")}) THEN {_host("referrer")}
+            ELSE touch
         END AS touch
-    FROM (
-        SELECT
-            *,
-            {_member("scnv")} IS NOT NULL AS is_scanned,
-            lower(coalesce(scan_session_id, {_member("scnv")})) AS scan
-        FROM page_views SEMI JOIN (
-            SELECT DISTINCT site_id, visitor_id FROM buyers WHERE visitor_id IS NOT NULL
-        ) USING (site_id, visitor_id)
-        WHERE {_WIDER} AND NOT {WITHHELD}
-    )
+    FROM near
+    WHERE scan IS NOT NULL
 ),
 led AS (
     SELECT
         payment,
-        any_value(currency) AS currency,
-        any_value(amount) AS amount,
-        any_value(CASE
-            WHEN buyers.is_withheld THEN '{NO_CONSENT}'
-            WHEN buyers.visitor_id IS NULL THEN '{UNKNOWN}'
-            ELSE '{DIRECT}'
-        END) AS otherwise,
-        arg_min(touch, (pages.event_time, pages.event_id)) AS first_touch,
-        arg_max(touch, (pages.event_time, pages.event_id)) AS last_touch
-    FROM buyers LEFT JOIN pages
-        ON pages.site_id = buyers.site_id
-        AND pages.visitor_id = buyers.visitor_id
-        AND pages.event_time <= buyers.event_time
-        AND pages.touch IS NOT NULL
+        arg_min(touch, {_TOUCH_AT}) FILTER (WHERE touch IS NOT NULL) AS first_touch,
+        arg_max(touch, {_TOUCH_AT}) FILTER (WHERE touch IS NOT NULL) AS last_touch
+    FROM pages JOIN buyers USING (site_id, visitor)
+    WHERE event_time <= paid_at
     GROUP BY payment
 ),
 told AS (
-    SELECT currency, amount, unnest([
+    SELECT currency, amount, events, unnest([
         {{'place': 'first', 'touch': coalesce(first_touch, otherwise)}},
         {{'place': 'last', 'touch': coalesce(last_touch, otherwise)}}
     ], recursive := true)
-    FROM led
+    FROM (
+        SELECT
+            currency,
+            amount,
+            events,
+            first_touch,
+            last_touch,
+            CASE
+                WHEN is_withheld THEN '{NO_CONSENT}'
+                WHEN buyers.payment IS NULL THEN '{UNKNOWN}'
+                ELSE '{DIRECT}'
+            END AS otherwise
+        FROM paid LEFT JOIN buyers USING (payment) LEFT JOIN led USING (payment)
+    )
 )
 SELECT
     place,
     touch,
     currency,
-    count(*) AS payments,
-    sum(amount) AS revenue,
-    sum(sum(amount)) OVER (PARTITION BY place, currency) AS whole
+    sum(events)::BIGINT AS payments,
+    sum(amount * events) AS revenue,
+    sum(sum(amount * events)) OVER (PARTITION BY place, currency) AS whole
 FROM told
 GROUP BY place, touch, currency
 QUALIFY row_number() OVER (
-    PARTITION BY place ORDER BY count(*) DESC, touch, currency NULLS FIRST
+    PARTITION BY place ORDER BY sum(events) DESC, touch, currency NULLS FIRST
 ) <= {ROWS_MAX}
 ORDER BY place, payments DESC, touch, currency NULLS FIRST"""
 

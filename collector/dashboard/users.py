@@ -50,26 +50,54 @@ WITH listed AS (
 ),
 {_SEEN}"""
 
-# Without a search it is known without their attributes who is on the page: those of nobody else are
-# read.
+# Without a search it is counted already who is on the page, and of which dates the events are that
+# tell their attributes: of several that tell the same ones, the latest. Only these are read.
+_WHO: Final = f"""\
+WITH everybody AS (
+    SELECT site_id, visitor, max(last_seen) AS latest
+    FROM identified_days
+    WHERE $site = '' OR site_id = $site
+    GROUP BY site_id, visitor
+),
+chosen AS (
+    SELECT site_id, visitor
+    FROM everybody
+    ORDER BY latest DESC, site_id, visitor
+    LIMIT {_ROWS} OFFSET $skip
+),
+latest AS (
+    SELECT date, last_seen
+    FROM identified_days AS day SEMI JOIN chosen
+        ON chosen.site_id = day.site_id AND chosen.visitor IS NOT DISTINCT FROM day.visitor
+    QUALIFY rank() OVER (
+        PARTITION BY day.site_id, day.visitor, attributes ORDER BY last_seen DESC
+    ) = 1
+)
+SELECT
+    (SELECT list({{'site_id': site_id, 'visitor': visitor}}) FROM chosen) AS chosen,
+    (SELECT count(*) FROM everybody) AS users,
+    (SELECT list(DISTINCT date) FROM latest) AS dates,
+    (SELECT min(last_seen) FROM latest) AS earliest"""
+
 _LATEST: Final = f"""\
 WITH chosen AS (
-    SELECT site_id, visitor_id, max(event_time) AS latest, count(*) OVER () AS users
-    FROM valid_events
-    WHERE {views.IS_IDENTIFY} AND ($site = '' OR site_id = $site)
-    GROUP BY site_id, visitor_id
-    ORDER BY latest DESC, site_id, visitor_id
-    LIMIT {_ROWS} OFFSET $skip
+    SELECT unnest($chosen::STRUCT(site_id VARCHAR, visitor UBIGINT)[], recursive := true)
 ),
 near AS (
     SELECT event.site_id, event.visitor_id, event_id, event_time, received_time, metadata
     FROM valid_events AS event SEMI JOIN chosen
         ON chosen.site_id = event.site_id
-        AND chosen.visitor_id IS NOT DISTINCT FROM event.visitor_id
+        AND chosen.visitor IS NOT DISTINCT FROM
+            CASE WHEN event.visitor_id IS NOT NULL THEN hash(event.visitor_id) END
     WHERE {views.IS_IDENTIFY}
+        AND list_contains($dates::DATE[], date)
+        AND event_time >= $earliest::TIMESTAMPTZ
 ),
 listed AS (
-    SELECT *, hash(visitor_id) AS visitor, (SELECT any_value(users) FROM chosen) AS users
+    SELECT
+        * EXCLUDE (first_identified),  -- which only all of their events know
+        hash(visitor_id) AS visitor,
+        $users AS users
     FROM ({views.identified_users("near")})
 ),
 {_SEEN}"""
@@ -111,7 +139,7 @@ class Users:
         search = pieces.asked_text(visit, "search")
         page = pieces.asked_number(visit, "page", at_most=_PAGE_MAX)
         values = scope.values(search=search, skip=page * _ROWS)
-        listed = Question(_LATEST, scope.values(skip=page * _ROWS))
+        listed = Question(_LATEST, scope.values(skip=page * _ROWS), first=(_WHO,))
         identified, seen = await self._known.panels.ask(
             Question(_FOUND, values) if search else listed, Question(_BY_ID, values)
         )

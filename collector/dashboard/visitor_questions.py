@@ -36,10 +36,7 @@ EVENTS_MAX: Final = 200
 PAUSE_MINUTES: Final = 30
 _IDS_MAX: Final = 20
 
-WITHHELD: Final = (
-    "(coalesce(consent, '') IN ('denied', 'pending') "
-    "OR coalesce(list_contains(flags, 'gpc'), false))"
-)
+WITHHELD: Final = views.IS_WITHHELD
 _OF_SITE: Final = "($site = '' OR site_id = $site)"
 
 _SEEDS: Final = {

@@ -112,6 +112,26 @@ def test_values_are_bound(world: World) -> None:
     assert world.ask(question).records == [{"site": "' OR 1=1 --", "n": 1}]
 
 
+def test_what_is_asked_first_is_bound(world: World) -> None:
+    """Lists, too; a file of another date is not opened, and each query has what it names only."""
+    folder = next(world.data.events.glob("date=*"))
+    other = folder.with_name("date=2030-01-01") / "part-000000000009-000000000009.parquet"
+    other.parent.mkdir()
+    other.write_bytes(b"no Parquet")
+    question = Question(
+        "SELECT count(*) AS rows FROM events WHERE list_contains($dates::DATE[], date) "
+        "AND site_id = $site",
+        (("after", "2021-01-01"), ("site", "demo")),
+        first=(
+            "SELECT DATE '2026-11-18' AS day",
+            "SELECT [$day::DATE] AS dates, $after::DATE AS after",
+        ),
+    )
+    assert world.ask(question).records == [{"rows": 3}]
+    nothing = Question("SELECT $found::VARCHAR[] AS it", first=("SELECT NULL AS found",))
+    assert world.ask(nothing).rows == [(None,)]
+
+
 def test_the_moment_of_asking_is_bound(world: World) -> None:
     """A question about the last minutes is one for whoever looks, and of the moment it is asked."""
     question = Question("SELECT epoch_us(make_timestamptz($now_us - 60000000))")
@@ -125,7 +145,8 @@ def test_an_empty_directory_has_answers(tmp_path: Path) -> None:
     world = World(tmp_path / "data")
     try:
         counted = ("counts", "tops", "sightings", "day_visitors", "goal_days", "payment_days")
-        for view in (*counted, "user_days", "scan_days", "events"):
+        events = ("identified_days", "transactions", "touches", "user_days", "scan_days", "events")
+        for view in (*counted, *events):
             assert world.ask(Question(f"FROM {view}")).rows == []
     finally:
         world.session.close()

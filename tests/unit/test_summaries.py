@@ -52,10 +52,32 @@ _QUESTIONS = {
         "SELECT site_id, hash(visitor_id), count(*), max(event_time) FROM valid_events "
         "WHERE visitor_id IS NOT NULL GROUP BY ALL"
     ),
+    "SELECT site_id, visitor, min(first_view) FROM sightings WHERE first_view IS NOT NULL "
+    "GROUP BY ALL": (
+        "SELECT site_id, hash(visitor_id), min(event_time) FROM page_views "
+        "WHERE visitor_id IS NOT NULL AND page_url IS NOT NULL GROUP BY ALL"
+    ),
+    "SELECT date, site_id, visitor, count(DISTINCT attributes), max(last_seen) "
+    "FROM identified_days GROUP BY ALL": (
+        "SELECT date, site_id, hash(visitor_id), count(DISTINCT json_keys(metadata)), "
+        "max(event_time) FROM valid_events WHERE event_type = 'identify' GROUP BY ALL"
+    ),
     "SELECT date, site_id, goal, currency, sum(events)::BIGINT, sum(amount), "
-    "count(DISTINCT visitor) FROM goal_days GROUP BY ALL": (
+    "count(DISTINCT visitor), min(event_time) FROM goal_days GROUP BY ALL": (
         "SELECT date, site_id, event_name, conversion_currency, count(*), sum(conversion_value), "
-        "count(DISTINCT visitor_id) FROM goal_completions GROUP BY ALL"
+        "count(DISTINCT visitor_id), min(event_time) FROM goal_completions GROUP BY ALL"
+    ),
+    "SELECT date, site_id, event_time, status, currency, amount, visitor, scan, is_withheld, "
+    "sum(events)::BIGINT FROM transactions GROUP BY ALL": (
+        "SELECT date, site_id, event_time, status, currency, amount, "
+        "if(visitor_id IS NULL, NULL, hash(visitor_id)), "
+        "if(scan_session_id IS NULL, NULL, hash(site_id, scan_session_id)), "
+        "coalesce(consent, '') = 'denied', count(*) FROM payment_events GROUP BY ALL"
+    ),
+    "SELECT DISTINCT date, site_id, visitor, event_time, touch FROM touches WHERE touch <> ''": (
+        "SELECT DISTINCT date, site_id, hash(visitor_id), event_time, 'else.example' "
+        "FROM page_views WHERE referrer IS NOT NULL AND page_url IS NOT NULL "
+        "AND visitor_id IS NOT NULL AND consent IS NULL"
     ),
     "SELECT date, site_id, protocol, source, status, payment_provider, plan_name, currency, "
     "sum(events)::BIGINT, sum(amount) FROM payment_days GROUP BY ALL": (
@@ -68,9 +90,11 @@ _QUESTIONS = {
         "max(event_time) FROM valid_events WHERE user_id IS NOT NULL GROUP BY ALL"
     ),
     "SELECT site_id, count(DISTINCT scan), source, currency, min(qr_code_id), "
-    "sum(events)::BIGINT, sum(amount) FROM scan_days GROUP BY ALL": (
+    "sum(events)::BIGINT, sum(amount), count(DISTINCT visitor), is_withheld, min(first_seen), "
+    "max(last_seen) FROM scan_days GROUP BY ALL": (
         "SELECT site_id, count(DISTINCT scan_session_id), source, conversion_currency, "
-        "min(qr_code_id), count(*), sum(conversion_value) FROM valid_events "
+        "min(qr_code_id), count(*), sum(conversion_value), count(DISTINCT visitor_id), "
+        "coalesce(consent, '') = 'denied', min(event_time), max(event_time) FROM valid_events "
         "WHERE scan_session_id IS NOT NULL GROUP BY ALL"
     ),
 }
@@ -84,6 +108,7 @@ _SPECIAL: tuple[dict[str, object], ...] = (
     },
     {"event_type": "goal", "conversion_value": None, "visitor_id": None},
     {"event_type": "purchase", "metadata": {"status": "refunded"}},
+    {"event_type": "identify", "visitor_id": "visitor-3", "metadata": {"plan": "pro"}},
 )
 
 
@@ -145,6 +170,8 @@ def _row(seed: int, n: int, day_us: int) -> Row:
         "scan_session_id": f"scan-{n % 8}" if n % 3 else None,
         "qr_code_id": f"code-{n % 8}" if n % 2 else None,
         "page_url": _PAGES[n % len(_PAGES)],
+        "referrer": "https://else.example/x" if n % 4 == 2 else None,
+        "consent": "denied" if n % 23 == 22 else None,
         "country_code": ("DE", "CH", None)[n % 3],
         "device_type": "mobile",
         "is_duplicate": int(n % 11 == 0),
@@ -305,7 +332,7 @@ def test_an_erased_person_is_in_no_summary(world: World) -> None:
         )
         return int(str(count))
 
-    assert found() == 4, "seen, a page, a user, a scan"
+    assert found() == 5, "seen, a page, a touch, a user, a scan"
     erasure.erase(world.work, Person("site-1", "visitor", "somebody"), NO_LIMIT)
     assert Part(_DAYS[0], 3, 3) not in world.kept()
     assert found() == 0
