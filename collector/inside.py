@@ -93,7 +93,7 @@ class Inside:
             config.storage.directory, files, in_thread=clocks.in_thread, wait=clocks.wait
         )
         api = Api(state, lookups, today=clocks.today)
-        self.questions = Questions(config.storage.directory, clocks.now_us)
+        self.questions = Questions(config.storage.directory, files, clocks.now_us)
         watch = self._watch(metrics, gauges["collector_unflushed_rows"], api, access, clocks)
         known = Known(
             api,
@@ -162,6 +162,10 @@ class Inside:
         """Have no page show from memory what was removed from the files."""
         self._newest.forget()
         await self.questions.panels.forget()
+
+    async def give_up(self) -> None:
+        """Answer no more questions of the dashboard, from now on; takes seconds at the most."""
+        await self.questions.panels.stop()
 
     async def stop(self) -> None:
         """Give up the questions of the dashboard; their threads have ended when this returns."""

@@ -12,7 +12,7 @@ from typing import Final
 
 from collector.asking.session import AskingSession
 from collector.panels import Lane, Panels
-from collector.program import ANSWER, own_command
+from storage import Files
 
 # Lanes, and the megabytes that DuckDB may take in each, beyond which it spills: what is counted
 # already is small, but for the different visitors of a long range; rows are read in pieces.
@@ -22,11 +22,10 @@ _LANES: Final = {"kept": 384, "rows": 256}
 class Questions:
     """Owns `panels`, which pages ask. `now_us`: Unix microseconds."""
 
-    def __init__(self, directory: Path, now_us: Callable[[], int]) -> None:
+    def __init__(self, directory: Path, files: Files, now_us: Callable[[], int]) -> None:
         self._threads = {name: ThreadPoolExecutor(1, f"questions-{name}") for name in _LANES}
-        command = [*own_command(), ANSWER]
         kept, rows = (
-            _lane(thread, AskingSession(command, directory, memory_mb=_LANES[name]))
+            _lane(thread, AskingSession(directory, files, memory_mb=_LANES[name]))
             for name, thread in self._threads.items()
         )
         self.panels = Panels(kept.session, run=kept.call, now_us=now_us, rows=rows)

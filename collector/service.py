@@ -230,8 +230,11 @@ class Service:
         """Refuse newcomers, finish what is in flight, put everything into parts, unlock."""
         self._ticker.cancel()
         self.orders.stop()
+        # Whoever answers them may need a moment to see that he is to end.
+        given_up = asyncio.ensure_future(self._inside.give_up())
         await self._edge.drain(self._config.server.stop_timeout_ms / 1000)
         await asyncio.sleep(_LINGER_S)
+        await given_up
         await self._inside.stop()
         # In this order: a replay writes events, these are counted and may be kept aside, and the
         # book is complete when the last row has a segment.

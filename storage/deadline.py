@@ -72,6 +72,6 @@ class Deadline:
     def end(self) -> None:
         """The time is over. By itself when it is; or when nobody needs the answer any more."""
         with self._lock:
-            self._is_over = True
-            if self._work is not None:
+            was_over, self._is_over = self._is_over, True
+            if self._work is not None and not was_over:
                 self._work.interrupt()

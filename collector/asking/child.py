@@ -1,7 +1,8 @@
 """The process that answers questions: one after the other, with a DuckDB session that it keeps.
 
 `main` is what it runs. It reads what it is asked from its standard input, and ends with that:
-when the collector lets go of it, however it dies. It writes nothing below the data directory.
+when the collector lets go of it, however it dies. Of the data directory it only reads, and removes
+summaries that cannot be read.
 """
 
 import os
@@ -10,6 +11,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -35,11 +37,13 @@ def main(directory: str, memory_mb: str) -> None:
         signal.signal(number, signal.SIG_IGN)
     _give_way()
     session = LakeSession(Path(directory), Files(), _now_us, memory_mb=int(memory_mb))
-    with suppress(BrokenPipeError):
-        Answerer(session, sys.stdin.buffer, sys.stdout.buffer).run()
-    # Nothing is left to do that is worth a second of clearing up memory.
-    session.close()
-    os._exit(0)
+    try:
+        with suppress(BrokenPipeError):
+            Answerer(session, sys.stdin.buffer, sys.stdout.buffer).run()
+    finally:
+        # What it copied goes; memory need not be cleared up. A thread may still be reading.
+        session.close()
+        os._exit(0)
 
 
 def _now_us() -> int:
@@ -74,7 +78,7 @@ class Answerer:
         threading.Thread(target=self._read, name="asked", daemon=True).start()
         while (asked := self._waiting.get()) is not None:
             ask, deadline = asked
-            self._send(self._answer(ask, deadline))
+            self._write(self._answer(ask, deadline))
             del self._deadlines[ask.number]
 
     def _read(self) -> None:
@@ -90,26 +94,34 @@ class Answerer:
                     self._waiting.put((message, deadline))
                 else:
                     self._ended = message.number
-                    if message.number in self._deadlines:
-                        self._deadlines[message.number].end()
-        except (EOFError, OSError):
+                    begun = self._deadlines.get(message.number)
+                    if begun is not None:
+                        begun.end()
+        except EOFError:
+            pass
+        finally:
+            # Whatever it was: nobody can ask any more, nor say that he does not wait.
             for deadline in list(self._deadlines.values()):
                 deadline.end()
             self._waiting.put(None)
 
-    def _answer(self, ask: Ask, deadline: Deadline) -> messages.Answer | Trouble:
+    def _answer(self, ask: Ask, deadline: Deadline) -> bytes:
         try:
             found = self._session.ask(ask.question, deadline, self._progressed)
-            return messages.answer(found)
+            return messages.encoded(messages.answer(found))
         except TookTooLong as error:
-            return Trouble(str(error), is_given_up=True)
+            trouble = Trouble(str(error), is_given_up=True)
         except (StorageError, OSError) as error:
-            return Trouble(str(error))
+            trouble = Trouble(str(error))
+        except Exception as bug:  # noqa: BLE001  it is raised again where it can be logged
+            trouble = Trouble("".join(traceback.format_exception(bug)), is_bug=True)
+        return messages.encoded(trouble)
 
     def _progressed(self, share: float) -> None:
         with suppress(BrokenPipeError):
-            self._send(messages.Progress(share))
+            self._write(messages.encoded(messages.Progress(share)))
 
-    def _send(self, message: messages.Replied) -> None:
+    def _write(self, message: bytes) -> None:
         with self._replying:
-            messages.send(self._replies, message)
+            self._replies.write(message)
+            self._replies.flush()

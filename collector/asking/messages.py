@@ -5,9 +5,10 @@ types: what MessagePack does not know is an extension of ours.
 """
 
 from collections.abc import Callable
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any, BinaryIO, Final, TypeAlias
+from uuid import UUID
 
 import msgspec
 
@@ -21,6 +22,8 @@ _MOMENT: Final = 2
 _SPAN: Final = 3
 _DECIMAL: Final = 4
 _JSON: Final = 5
+_UUID: Final = 6
+_TIME: Final = 7
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
@@ -50,10 +53,15 @@ class Answer(msgspec.Struct, frozen=True, tag=True):
 
 
 class Trouble(msgspec.Struct, frozen=True, tag=True):
-    """There is no answer, and why; `is_given_up`: because nobody waits for it any more."""
+    """There is no answer, and why.
+
+    `is_given_up`: because nobody waits for it any more. `is_bug`: because of a fault of ours; then
+    `why` is where it happened.
+    """
 
     why: str
     is_given_up: bool = False
+    is_bug: bool = False
 
 
 Said: TypeAlias = Ask | End
@@ -82,6 +90,8 @@ _PACKED: Final[dict[type, Callable[[Any], tuple[int, bytes]]]] = {
     timedelta: lambda value: (_SPAN, str(value // _MICROSECOND).encode()),
     Decimal: lambda value: (_DECIMAL, str(value).encode()),
     msgspec.Raw: lambda value: (_JSON, bytes(value)),
+    UUID: lambda value: (_UUID, value.bytes),
+    time: lambda value: (_TIME, value.isoformat().encode()),
 }
 _UNPACKED: Final[dict[int, Callable[[bytes], Any]]] = {
     _DATE: lambda data: date.fromisoformat(data.decode()),
@@ -89,6 +99,8 @@ _UNPACKED: Final[dict[int, Callable[[bytes], Any]]] = {
     _SPAN: lambda data: timedelta(microseconds=int(data)),
     _DECIMAL: lambda data: Decimal(data.decode()),
     _JSON: msgspec.Raw,
+    _UUID: lambda data: UUID(bytes=data),
+    _TIME: lambda data: time.fromisoformat(data.decode()),
 }
 
 
@@ -109,10 +121,15 @@ def answer(found: Found) -> Answer:
     return Answer(msgspec.structs.replace(found, rows=rows))
 
 
+def encoded(message: Said | Replied) -> bytes:
+    """One message. Raises `OverflowError` for a number beyond 64 bits."""
+    data = _encoder.encode(message)
+    return len(data).to_bytes(_LENGTH_BYTES) + data
+
+
 def send(stream: BinaryIO, message: Said | Replied) -> None:
     """Write one message. Raises OSError."""
-    data = _encoder.encode(message)
-    stream.write(len(data).to_bytes(_LENGTH_BYTES) + data)
+    stream.write(encoded(message))
     stream.flush()
 
 

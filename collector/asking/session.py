@@ -7,7 +7,7 @@ nobody up meanwhile.
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Final, cast
@@ -17,17 +17,23 @@ import msgspec
 from collector.asking import messages
 from collector.asking.messages import Ask, End, Progress, Trouble
 from collector.panels import Found, Question
-from storage import Deadline, StorageError
+from collector.program import ANSWER, own_command, own_environment
+from storage import Deadline, Files, StorageError
 
 # What a process has to stop when it is told to, before it is killed.
 _STOP_S: Final = 5.0
 
 
-class AskingSession:
-    """A process of `command` over `directory`, with `memory_mb` for DuckDB. From one thread."""
+class AskingFailed(Exception):
+    """A fault of ours in the process that answers; its message says where."""
 
-    def __init__(self, command: Sequence[str], directory: Path, *, memory_mb: int) -> None:
-        self._command = [*command, str(directory), str(memory_mb)]
+
+class AskingSession:
+    """A process over `directory`, with `memory_mb` for DuckDB. From one thread."""
+
+    def __init__(self, directory: Path, files: Files, *, memory_mb: int) -> None:
+        self._command = [*own_command(), ANSWER, str(directory), str(memory_mb)]
+        self._files = files
         self._process: subprocess.Popen[bytes] | None = None
         self._number = 0
         self._killer: threading.Timer | None = None
@@ -49,12 +55,16 @@ class AskingSession:
             deadline.check()
             ended = _how_ended(process.returncode)
             raise StorageError(f"the process that answers questions {ended}: {error}") from None
+        except BaseException:
+            # What it says from now on would be taken for the answer to the next question.
+            self.close()
+            raise
         finally:
             self._spare()
         if isinstance(reply, Trouble):
             if reply.is_given_up:
                 deadline.check()
-            raise StorageError(reply.why)
+            raise AskingFailed(reply.why) if reply.is_bug else StorageError(reply.why)
         return reply.found
 
     def interrupt(self) -> None:
@@ -82,13 +92,19 @@ class AskingSession:
             process.kill()
             process.wait()
         _output(process).close()
+        if process.returncode:
+            # It could not remove what it had copied of the log.
+            self._files.clear_scratch()
 
     def _started(self) -> "subprocess.Popen[bytes]":
         if self._process is not None and self._process.poll() is not None:
             self.close()
         if self._process is None:
             self._process = subprocess.Popen(  # noqa: S603  our own command
-                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=own_environment(),
             )
         return self._process
 

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final, Self
 
-from collector.program import own_command
+from collector.program import own_command, own_environment
 from collector.prove.place import Place
 from storage import Files
 
@@ -43,7 +43,7 @@ class Collector:
         self._prefix = [*prefix, *_maybe_tied()]
         # A one-file program lets its children use what it has unpacked, if they can see that it is
         # their ancestor. From another namespace they cannot, and have to unpack for themselves.
-        self._environment = {**os.environ, **(_UNPACKS_ANEW if prefix else {})}
+        self._environment = {**own_environment(), **(_UNPACKS_ANEW if prefix else {})}
         self._main: subprocess.Popen[bytes] | None = None
         self._client: subprocess.Popen[bytes] | None = None
         self._log = -1

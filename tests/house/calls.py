@@ -128,6 +128,8 @@ def decoders_are_built_once(module: Module) -> Iterator[Fault]:
 
 CATCHES_ALL: Final[Mapping[str, str]] = {
     "collector/asgi.py": "a failed start must be told",
+    "collector/asking/child.py": "a bug is told where it can be logged, and the process goes on",
+    "collector/asking/session.py": "an answer that was not read ends with its process",
     "collector/edge.py": "a bug of ours becomes a logged 500",
     "collector/periodic.py": "one failed turn must not be the last: it tells, and goes on",
     "collector/rsgi.py": "a failed start must be told",

@@ -5,6 +5,7 @@ waits, so that it is loaded again, as a browser does.
 """
 
 import asyncio
+import io
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from html.parser import HTMLParser
@@ -14,12 +15,13 @@ from typing import Any, Protocol, cast
 from collector.admin import Route, Visit
 from collector.admin_api import Api
 from collector.admin_gate import Asker
+from collector.asking import messages
 from collector.config import Config
 from collector.dashboard.answers import PENDING
 from collector.dashboard.known import Known, Watch
 from collector.panel_session import LakeSession
-from collector.panels import Panels
-from storage import Files
+from collector.panels import Found, Panels, Question
+from storage import Deadline, Files
 
 # More than a page has questions.
 _LOADS_MAX = 20
@@ -83,6 +85,24 @@ class Shown(HTMLParser):
         return [] if rows == [["none"]] else rows
 
 
+class _Told(LakeSession):
+    """A session whose answers come as they do from the process that answers questions."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory, Files(), lambda: 0)
+
+    def ask(
+        self, question: Question, deadline: Deadline, progress: Callable[[float], None], /
+    ) -> Found:
+        """See LakeSession."""
+        stream = io.BytesIO()
+        messages.send(stream, messages.answer(super().ask(question, deadline, progress)))
+        stream.seek(0)
+        reply = messages.replied(stream)
+        assert isinstance(reply, messages.Answer)
+        return reply.found
+
+
 class Owner(Protocol):
     """A page of the dashboard."""
 
@@ -99,7 +119,7 @@ def load(
     query: Mapping[str, str],
 ) -> Shown:
     """A page over the files in `directory`, as somebody who was let in sees it."""
-    session = LakeSession(directory, Files(), lambda: 0)
+    session = _Told(directory)
 
     def run(ask: Callable[[], Any]) -> "asyncio.Future[Any]":
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()

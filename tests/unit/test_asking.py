@@ -3,6 +3,7 @@
 import io
 import os
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -18,10 +19,9 @@ from hypothesis import strategies as st
 
 from collector.asking import messages
 from collector.asking.messages import Answer, Ask, End, Progress, Trouble
-from collector.asking.session import AskingSession
+from collector.asking.session import AskingFailed, AskingSession
 from collector.panel_session import LakeSession
 from collector.panels import Found, Question
-from collector.program import ANSWER, own_command
 from storage import Deadline, Files, StorageError, TookTooLong
 from tests.support.lake import DataDirectory
 from tests.support.process import wait_until
@@ -45,7 +45,9 @@ SELECT
     NULL AS j,
     $text AS k,
     9223372036854775807 AS l,
-    true AS m""",
+    true AS m,
+    '00000000-0000-4000-8000-000000000007'::UUID AS n,
+    TIME '23:59:59.000001' AS o""",
     (("text", "it's"),),
 )
 
@@ -62,7 +64,7 @@ def data(tmp_path: Path) -> DataDirectory:
 @pytest.fixture
 def session(data: DataDirectory) -> Iterator[AskingSession]:
     """A process over them."""
-    made = AskingSession([*own_command(), ANSWER], data.path, memory_mb=128)
+    made = AskingSession(data.path, Files(), memory_mb=128)
     yield made
     made.close()
 
@@ -125,6 +127,44 @@ def test_what_nobody_waits_for_is_given_up(session: AskingSession) -> None:
     assert _process(session) == process
 
 
+def test_two_who_give_up_are_one(session: AskingSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No one is left to kill the process while it answers the next question."""
+    monkeypatch.setattr("collector.asking.session._STOP_S", 1.0)
+    _ask(session, Question("SELECT 1"))
+    process = _process(session)
+
+    def give_up(_share: float) -> None:
+        deadline.end()
+        deadline.end()
+
+    with Deadline(60) as deadline, pytest.raises(TookTooLong):
+        session.ask(_ENDLESS, deadline, give_up)
+    time.sleep(1.5)
+    assert _ask(session, Question("SELECT 2")).rows == [(2,)]
+    assert _process(session) == process
+
+
+def test_a_bug_is_told_as_one(session: AskingSession) -> None:
+    """With where it happened; the process answers the next question."""
+    with pytest.raises(AskingFailed, match="OverflowError"):
+        _ask(session, Question("SELECT 18446744073709551616::HUGEINT"))
+    process = _process(session)
+    assert _ask(session, Question("SELECT 1")).rows == [(1,)]
+    assert _process(session) == process
+
+
+def test_what_is_no_message_ends_it(session: AskingSession) -> None:
+    """As of a collector that was installed anew meanwhile: nobody waits for what never comes."""
+    _ask(session, Question("SELECT 1"))
+    process = session._process
+    assert process is not None
+    assert process.stdin is not None
+    process.stdin.write(b"\0\0\0\1?")
+    process.stdin.flush()
+    wait_until(lambda: process.poll() is not None, timeout_s=20, what="the process has ended")
+    assert _ask(session, Question("SELECT 2")).rows == [(2,)]
+
+
 def test_what_is_over_before_it_begins_is_not_asked(session: AskingSession) -> None:
     """No answer of it is left for the next one."""
     _ask(session, Question("SELECT 1"))
@@ -150,13 +190,19 @@ def test_the_end_may_be_told_before_the_question(session: AskingSession) -> None
 
 
 def test_a_process_that_is_killed_is_told_of_and_started_anew(session: AskingSession) -> None:
-    """As the kernel does when memory is short: whoever asks next is answered."""
+    """As the kernel does when memory is short: whoever asks next is answered.
+
+    What it had copied of the log is gone, too.
+    """
     _ask(session, Question("SELECT 1"))
     process = _process(session)
+    folders = Path(tempfile.gettempdir())
+    assert list(folders.glob(f"collector-{process}-*"))
     killer = threading.Timer(0.5, os.kill, (process, signal.SIGKILL))
     killer.start()
     with pytest.raises(StorageError, match="was ended by SIGKILL"):
         _ask(session, _ENDLESS)
+    assert not list(folders.glob(f"collector-{process}-*"))
     assert _ask(session, Question("SELECT 4")).rows == [(4,)]
     assert _process(session) != process
 
