@@ -113,7 +113,7 @@ class Answerer:
             trouble = Trouble(str(error), is_given_up=True)
         except (StorageError, OSError) as error:
             trouble = Trouble(str(error))
-        except Exception as bug:  # noqa: BLE001  it is raised again where it can be logged
+        except Exception as bug:  # noqa: BLE001 it is raised again where it can be logged
             trouble = Trouble("".join(traceback.format_exception(bug)), is_bug=True)
         return messages.encoded(trouble)
 
