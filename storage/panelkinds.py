@@ -213,7 +213,8 @@ class Kind(msgspec.Struct, frozen=True):
     """Rows of one kind in summaries, and the view of them, which has their columns and `date`.
 
     `rows` makes them from events, one for each combination of `keys`. Where several say something
-    of the same keys, `merges` names the function that puts a column together.
+    of the same keys, `merges` names the function that puts a column together. `is_single`: each is
+    of one event, so that those of several parts have hardly any keys in common.
     """
 
     view: str
@@ -221,6 +222,7 @@ class Kind(msgspec.Struct, frozen=True):
     rows: str
     keys: tuple[str, ...]
     merges: Mapping[str, str]
+    is_single: bool = False
 
 
 KINDS: Final[Mapping[str, Kind]] = {
@@ -281,6 +283,7 @@ KINDS: Final[Mapping[str, Kind]] = {
             *("visitor", "scan", "is_withheld"),
         ),
         {"events": "sum"},
+        is_single=True,
     ),
     "touch": Kind(
         "touches",
@@ -288,6 +291,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         touches.SQL,
         ("site_id", "visitor", "event_time", "scan", "is_scanned", "touch"),
         {"qr_code_id": "min"},
+        is_single=True,
     ),
     "user": Kind(
         "user_days",

@@ -48,9 +48,14 @@ def part_sql(part: Path) -> str:
 
 
 def date_sql(summaries: Sequence[Path]) -> str:
-    """A query for the rows of one summary instead of these, which are of one date."""
+    """A query for the rows of one summary instead of these, which are of one date.
+
+    Kinds that would have as many rows again are left out: these stay where they are.
+    """
     files = f"read_parquet({parquet.listed(summaries)}, hive_partitioning = false)"
-    return _summary({name: _merged(name, files) for name in KINDS})
+    return _summary(
+        {name: _merged(name, files) for name, one in KINDS.items() if not one.is_single}
+    )
 
 
 def _merged(name: str, files: str) -> str:
@@ -110,16 +115,19 @@ def _select(name: str) -> str:
 # --- views
 
 
-def panel_views(rows: str, alone: Sequence[Path], others: Sequence[Path]) -> list[View]:
+def panel_views(
+    rows: str, alone: Sequence[Path], others: Sequence[Path], beneath: Sequence[Path]
+) -> list[View]:
     """The views, of these summaries and of `rows`, a query for all rows that are in none of them.
 
-    `alone`: those that say all there is of their dates. Views but `day_visitors` say the same as
-    often as there are files with it.
+    `alone`: those that say all there is of their dates. `beneath`: what summaries of dates are made
+    of. Views but `day_visitors` say the same as often as there are files with it.
     """
-    found = [
-        View(kind.view, _union([*_kept(name, [*alone, *others]), _fresh(name, rows)]), kind.meaning)
-        for name, kind in KINDS.items()
-    ]
+    whole = [*alone, *others]
+    found = []
+    for name, kind in KINDS.items():
+        kept = _kept(name, [*whole, *beneath] if kind.is_single else whole)
+        found.append(View(kind.view, _union([*kept, _fresh(name, rows)]), kind.meaning))
     several = _union([*_kept("visitor", others), _fresh("visitor", rows)])
     once = _union(
         [

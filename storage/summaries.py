@@ -11,7 +11,8 @@
    that is on its way out.
 4. Only parts with `bytes_min` have one, those of closed dates from a sixteenth of that on; the rows
    of the others are few enough to be counted.
-5. That of a date has in its name which parts it is of; with other parts it counts for nothing.
+5. That of a date has in its name which parts it is of; with other parts it counts for nothing, and
+   without their summaries, which have what it would only repeat.
 6. Hashes are in them, which DuckDB promises for one of its versions only; so the format has its
    version in its name, and those of others are removed.
 
@@ -208,20 +209,22 @@ class SummaryViews:
         by_date: dict[date, list[Part]] = {}
         for part in parts:
             by_date.setdefault(part.date, []).append(part)
-        alone: list[str] = []
-        others: list[str] = []
+        alone: list[Path] = []
+        others: list[Path] = []
+        beneath: list[Path] = []
         rest: list[Part] = []
         for day, found in by_date.items():
-            whole = found[0].name if len(found) == 1 else date_name(found)
-            if whole in there:
-                (others if day in logged else alone).append(whole)
-                continue
-            others += [part.name for part in found if part.name in there]
-            rest += [part for part in found if part.name not in there]
-        self._used = [self._folder / name for name in (*alone, *others)]
-        return panelviews.panel_views(
-            rows(rest), self._used[: len(alone)], self._used[len(alone) :]
-        )
+            kept = [self._folder / part.name for part in found if part.name in there]
+            missing = [part for part in found if part.name not in there]
+            whole = date_name(found)
+            if len(found) > 1 and whole in there and not missing:
+                beneath += kept
+                kept = [self._folder / whole]
+            is_alone = len(kept) == 1 and not missing and day not in logged
+            (alone if is_alone else others).extend(kept)
+            rest += missing
+        self._used = [*alone, *others, *beneath]
+        return panelviews.panel_views(rows(rest), alone, others, beneath)
 
     def has_changed(self) -> bool:
         """Whether there are others than when the views were made."""

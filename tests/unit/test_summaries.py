@@ -202,7 +202,11 @@ def test_a_closed_date_has_one_of_its_own(world: World) -> None:
     assert len(days) == 2
     more = SummaryViews(world.path, Files())
     with Lake(world.path, Files(), more=more):
-        assert sorted(more._used) == days
+        parts = [folder_of(world.path) / part.name for part in world.kept()]
+        assert more._used == [*days, *parts], "what the day would only repeat is in these"
+        kinds = "kind IN ('transaction', 'touch')"
+        found = f"SELECT count(*) FROM read_parquet({[*map(str, days)]}) WHERE {kinds}"
+        assert world.query(found) == [(0,)]
     world.compare()
     world.publish(_DAYS[0], 7, *_rows(7, 30))
     world.compare()
