@@ -171,10 +171,8 @@ SELECT
     amount,
     {_VISITOR},
     {_SCAN},
-    {views.IS_WITHHELD} AS is_withheld,
-    count(*) AS events
-FROM payment_events
-GROUP BY ALL"""
+    {views.IS_WITHHELD} AS is_withheld
+FROM payment_events"""
 
 _USERS: Final = f"""\
 SELECT
@@ -213,7 +211,8 @@ class Kind(msgspec.Struct, frozen=True):
     """Rows of one kind in summaries, and the view of them, which has their columns and `date`.
 
     `rows` makes them from events, one for each combination of `keys`. Where several say something
-    of the same keys, `merges` names the function that puts a column together.
+    of the same keys, `merges` names the function that puts a column together. Without any, each
+    row is of one event, and none is put together with another.
     """
 
     view: str
@@ -274,20 +273,20 @@ KINDS: Final[Mapping[str, Kind]] = {
     ),
     "transaction": Kind(
         "transactions",
-        "payments one by one, with the numbers of visitor and scan; `events` are as many alike",
+        "payments one by one, with the numbers of visitor and scan",
         _TRANSACTIONS,
         (
             *("site_id", "event_time", "protocol", "status", "currency", "amount"),
             *("visitor", "scan", "is_withheld"),
         ),
-        {"events": "sum"},
+        {},
     ),
     "touch": Kind(
         "touches",
         "page views that may have led to a payment, with the numbers of visitor and scan",
         touches.SQL,
-        ("site_id", "visitor", "event_time", "scan", "is_scanned", "touch"),
-        {"qr_code_id": "min"},
+        ("site_id", "visitor", "event_time", "scan", "is_scanned", "touch", "qr_code_id"),
+        {},
     ),
     "user": Kind(
         "user_days",

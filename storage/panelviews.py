@@ -54,9 +54,11 @@ def date_sql(summaries: Sequence[Path]) -> str:
 
 
 def _merged(name: str, files: str) -> str:
-    """The rows of one kind in `files`, each combination of keys once."""
+    """The rows of one kind in `files`, put together where they have the same keys."""
     kind = KINDS[name]
     keys = ", ".join(kind.keys)
+    if not kind.merges:
+        return f"SELECT {keys} FROM {files} WHERE kind = '{name}'"
     merged = ", ".join(f"{merge}({column}) AS {column}" for column, merge in kind.merges.items())
     return f"SELECT {keys}, {merged} FROM {files} WHERE kind = '{name}' GROUP BY {keys}"
 

@@ -67,7 +67,7 @@ SELECT
     CASE WHEN is_first OR is_scanned THEN scan END AS scan,
     is_scanned,
     touch,
-    min(CASE WHEN is_first OR is_scanned THEN code END) AS qr_code_id
+    CASE WHEN is_first OR is_scanned THEN code END AS qr_code_id
 FROM (
     SELECT
         *,
@@ -79,5 +79,4 @@ FROM (
     WHERE scan IS NOT NULL OR touch IS NOT NULL
     WINDOW of_scan AS (PARTITION BY date, visit)
 )
-WHERE is_first OR is_scanned OR touch IS NOT NULL
-GROUP BY ALL"""
+WHERE is_first OR is_scanned OR touch IS NOT NULL"""

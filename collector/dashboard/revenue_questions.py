@@ -101,7 +101,6 @@ WITH paid AS MATERIALIZED (
         event_time,
         currency,
         amount,
-        events,
         visitor,
         scan,
         is_withheld
@@ -163,7 +162,7 @@ led AS (
     GROUP BY payment
 ),
 told AS (
-    SELECT currency, amount, events, unnest([
+    SELECT currency, amount, unnest([
         {{'place': 'first', 'touch': coalesce(first_touch, otherwise)}},
         {{'place': 'last', 'touch': coalesce(last_touch, otherwise)}}
     ], recursive := true)
@@ -171,7 +170,6 @@ told AS (
         SELECT
             currency,
             amount,
-            events,
             first_touch,
             last_touch,
             CASE
@@ -186,13 +184,13 @@ SELECT
     place,
     touch,
     currency,
-    sum(events)::BIGINT AS payments,
-    sum(amount * events) AS revenue,
-    sum(sum(amount * events)) OVER (PARTITION BY place, currency) AS whole
+    count(*) AS payments,
+    sum(amount) AS revenue,
+    sum(sum(amount)) OVER (PARTITION BY place, currency) AS whole
 FROM told
 GROUP BY place, touch, currency
 QUALIFY row_number() OVER (
-    PARTITION BY place ORDER BY sum(events) DESC, touch, currency NULLS FIRST
+    PARTITION BY place ORDER BY count(*) DESC, touch, currency NULLS FIRST
 ) <= {ROWS_MAX}
 ORDER BY place, payments DESC, touch, currency NULLS FIRST"""
 

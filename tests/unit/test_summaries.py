@@ -68,7 +68,7 @@ _QUESTIONS = {
         "count(DISTINCT visitor_id), min(event_time) FROM goal_completions GROUP BY ALL"
     ),
     "SELECT date, site_id, event_time, status, currency, amount, visitor, scan, is_withheld, "
-    "sum(events)::BIGINT FROM transactions GROUP BY ALL": (
+    "count(*) FROM transactions GROUP BY ALL": (
         "SELECT date, site_id, event_time, status, currency, amount, "
         "if(visitor_id IS NULL, NULL, hash(visitor_id)), "
         "if(scan_session_id IS NULL, NULL, hash(site_id, scan_session_id)), "
