@@ -41,9 +41,9 @@ BYTES_MIN: Final = 512 * 1024
 FORMAT: Final = f"3-{parquet.VERSION}"
 # Of a closed date, which is one file of a year.
 _CLOSED_SHARE: Final = 16
-# So many are made before others have their turn, of parts with so many bytes in all: about 5 s.
+# So many are made before others have their turn, of parts with so many bytes in all: about 10 s.
 _AT_ONCE: Final = 4
-_AT_ONCE_BYTES: Final = 256 * 1024 * 1024
+_AT_ONCE_BYTES: Final = 128 * 1024 * 1024
 # What making one may need on the disk, at most, as a share of its part.
 _ROOM_SHARE: Final = 0.5
 

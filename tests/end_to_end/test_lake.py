@@ -22,11 +22,15 @@ from tests.support.rows import make_row
 pytestmark = pytest.mark.end_to_end
 
 _PERSON = "11111111-2222-4333-8444-555555555555"
+# Every join of everything takes longer than the one before, the more so the more comes meanwhile.
+_PAUSE_S = 0.03
 
 
 def _load(collector: CollectorProcess, ledger: Ledger) -> list[Client]:
     kinds = ["zenovay", "croct", "zenovay"]
-    clients = [Client(collector.port, ledger, n, kind) for n, kind in enumerate(kinds)]
+    clients = [
+        Client(collector.port, ledger, n, kind, pause_s=_PAUSE_S) for n, kind in enumerate(kinds)
+    ]
     for client in clients:
         client.start()
     return clients

@@ -76,9 +76,11 @@ def assert_repeats_are_known(collector: CollectorProcess, ids: set[str]) -> None
 
 
 def load(collector: CollectorProcess, ledger: Ledger) -> list[Client]:
-    """Clients of every protocol, at work."""
+    """Clients of every protocol, at work; no faster on a fast machine than what is copied."""
     kinds = ("zenovay", "zenovay", "scanova", "croct")
-    clients = [Client(collector.port, ledger, n, kind) for n, kind in enumerate(kinds)]
+    clients = [
+        Client(collector.port, ledger, n, kind, pause_s=0.02) for n, kind in enumerate(kinds)
+    ]
     for client in clients:
         client.start()
     return clients

@@ -35,15 +35,21 @@ class Ledger:
 
 
 class Client(threading.Thread):
-    """Sends batches to one endpoint until stopped; keeps a batch until it is acknowledged."""
+    """Sends batches to one endpoint until stopped; keeps a batch until it is acknowledged.
 
-    def __init__(self, port: int, ledger: Ledger, seed: int, kind: str) -> None:
+    `pause_s`: after each, so that what has been sent does not depend on how long a test takes.
+    """
+
+    def __init__(
+        self, port: int, ledger: Ledger, seed: int, kind: str, *, pause_s: float = 0.0
+    ) -> None:
         super().__init__(daemon=True)
         self._port = port
         self._ledger = ledger
         self._random = random.Random(seed)
         makers = {"zenovay": self._zenovay, "scanova": self._scanova, "croct": self._croct}
         self._make = makers[kind]
+        self._pause_s = pause_s
         self._stop_it = threading.Event()
 
     def finish(self) -> None:
@@ -58,6 +64,8 @@ class Client(threading.Thread):
             self._ledger.send(ids)
             while not self._post(ids, path, headers, body) and not self._stop_it.wait(0.02):
                 pass
+            if self._pause_s:
+                self._stop_it.wait(self._pause_s)
 
     def _post(self, ids: list[str], path: str, headers: dict[str, str], body: Any) -> bool:
         """True when the batch is done with."""
