@@ -24,11 +24,10 @@ def test_thirty_rounds_of_kill_9(tmp_path: Path) -> None:
     chance = random.Random(20_261_121)
     ledger = Ledger()
     stop = tmp_path / "stop"
-    with CollectorProcess(tmp_path / "c", storage={"publish_interval_ms": 150}) as collector:
-        reader = subprocess.Popen(
-            [sys.executable, glob_reader.__file__, str(collector.data / "events"), str(stop)],
-            stdout=subprocess.PIPE,
-        )
+    with (
+        CollectorProcess(tmp_path / "c", storage={"publish_interval_ms": 150}) as collector,
+        glob_reader.reading(collector.data / "events", stop) as reader,
+    ):
         kinds = ["zenovay", "zenovay", "croct", "croct"]
         clients = [Client(collector.port, ledger, n, kind) for n, kind in enumerate(kinds)]
         for client in clients:

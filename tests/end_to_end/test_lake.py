@@ -56,12 +56,11 @@ def test_joined_under_load_killed_and_read(tmp_path: Path) -> None:
     ledger = Ledger()
     stop = tmp_path / "stop"
     storage = {"publish_interval_ms": 100, "join_parts_min": 2}
-    with CollectorProcess(tmp_path / "c", storage=storage) as collector:
+    with (
+        CollectorProcess(tmp_path / "c", storage=storage) as collector,
+        glob_reader.reading(collector.data / "events", stop, "joins") as reader,
+    ):
         events = collector.data / "events"
-        reader = subprocess.Popen(
-            [sys.executable, glob_reader.__file__, str(events), str(stop), "joins"],
-            stdout=subprocess.PIPE,
-        )
         clients = _load(collector, ledger)
         most = joins = 0
         for number in range(8):

@@ -8,7 +8,10 @@ first file; with `joins` also a file that is gone between listing and opening: c
 """
 
 import json
+import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
@@ -19,6 +22,17 @@ _SQL = (
 
 
 _GONE = ("No such file or directory", "Cannot open file", "could not open")
+
+
+@contextmanager
+def reading(events: Path, stop: Path, *words: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """This script at work on its own. It does not outlive the test, also when that fails."""
+    command = [sys.executable, __file__, str(events), str(stop), *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as reader:
+        try:
+            yield reader
+        finally:
+            reader.kill()
 
 
 def main(events: Path, stop: Path, *, joins: bool) -> None:
