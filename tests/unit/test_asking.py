@@ -129,7 +129,7 @@ def test_what_nobody_waits_for_is_given_up(session: AskingSession) -> None:
 
 def test_two_who_give_up_are_one(session: AskingSession, monkeypatch: pytest.MonkeyPatch) -> None:
     """No one is left to kill the process while it answers the next question."""
-    monkeypatch.setattr("collector.asking.session._STOP_S", 1.0)
+    monkeypatch.setattr("collector.asking.session._STOP_S", 4.0)
     _ask(session, Question("SELECT 1"))
     process = _process(session)
 
@@ -139,7 +139,7 @@ def test_two_who_give_up_are_one(session: AskingSession, monkeypatch: pytest.Mon
 
     with Deadline(60) as deadline, pytest.raises(TookTooLong):
         session.ask(_ENDLESS, deadline, give_up)
-    time.sleep(1.5)
+    time.sleep(4.5)
     assert _ask(session, Question("SELECT 2")).rows == [(2,)]
     assert _process(session) == process
 
