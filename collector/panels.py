@@ -263,7 +263,7 @@ class Panels:
         begun = next((job for _, job in ours if job.is_begun), None)
         if begun is not None:
             unwanted_us = 0 if begun.askers else self._now_us() - begun.wanted_us
-            if not begun.is_given_up and len(ours) > 1 and unwanted_us > _UNWANTED_S * 1e6:
+            if len(ours) > 1 and unwanted_us > _UNWANTED_S * 1e6:
                 begun.give_up()
         elif ours:
             question, job = ours[-1]

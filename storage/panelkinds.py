@@ -16,7 +16,7 @@ from storage import touches, views
 # host and path, a referrer its host: what follows a question mark is different for everybody.
 DIMENSIONS: Final = {
     "page": r"nullif(regexp_extract(page_url, '^[a-z+.-]+://([^?#]*)', 1), '')",
-    "referrer": r"nullif(regexp_extract(referrer, '^[a-z+.-]+://([^/?#]*)', 1), '')",
+    "referrer": f"nullif({touches.host('referrer')}, '')",
     "device": "device_type",
     "browser": "browser_family",
     "os": "os_family",

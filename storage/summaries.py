@@ -152,19 +152,17 @@ class Summaries:
             return
         if self._has_room(sum(path.stat().st_size for path in paths)):
             self._make(panelviews.date_sql(paths), target)
-            self._remove(paths)
+            self._remove(self._strangers(live))
 
     def _is_whole(self, live: Sequence[Part]) -> bool:
         """Whether there is one of all of them together; then none of each is needed."""
-        if len(live) == 1 or not (self._folder / date_name(live)).exists():
-            return False
-        # Somebody may have been stopped before they went.
-        self._remove(self._folder / part.name for part in live)
-        return True
+        return len(live) > 1 and (self._folder / date_name(live)).exists()
 
     def _strangers(self, live: Sequence[Part]) -> list[Path]:
-        """What is there of the date of `live`, and of none of them."""
-        known = {part.file_name for part in live} | {date_name(live).rpartition("/")[2]}
+        """What is there of the date of `live`, and not needed for them."""
+        known = {date_name(live).rpartition("/")[2]}
+        if not self._is_whole(live):
+            known |= {part.file_name for part in live}
         folder = self._folder / layout.partition_name(live[0].date)
         found = folder.iterdir() if folder.is_dir() else ()
         return sorted(path for path in found if path.name not in known)

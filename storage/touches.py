@@ -11,8 +11,13 @@ from typing import Final
 from storage import views
 
 
+def host(column: str) -> str:
+    """SQL for the host of an address, '' where there is none."""
+    return f"regexp_extract({column}, '^[a-z+.-]+://([^/?#]*)', 1)"
+
+
 def _host(column: str) -> str:
-    return f"lower(regexp_extract({column}, '^[a-z+.-]+://([^/?#]*)', 1))"
+    return f"lower({host(column)})"
 
 
 def _member(name: str) -> str:

@@ -87,6 +87,12 @@ def _is_running(process: int) -> bool:
     return True
 
 
+def _answers_on(session: AskingSession, process: int) -> None:
+    """The next question is answered by itself, and by the same process."""
+    assert _ask(session, Question("SELECT 42")).rows == [(42,)]
+    assert _process(session) == process
+
+
 def _plain(value: Any) -> Any:
     return bytes(value) if isinstance(value, msgspec.Raw) else value
 
@@ -112,9 +118,7 @@ def test_a_question_that_cannot_be_answered_says_why(session: AskingSession) -> 
     """And the next one is answered by the same process."""
     with pytest.raises(StorageError, match="nope"):
         _ask(session, Question("SELECT nope FROM events"))
-    process = _process(session)
-    assert _ask(session, Question("SELECT 1")).rows == [(1,)]
-    assert _process(session) == process
+    _answers_on(session, _process(session))
 
 
 def test_what_nobody_waits_for_is_given_up(session: AskingSession) -> None:
@@ -123,8 +127,7 @@ def test_what_nobody_waits_for_is_given_up(session: AskingSession) -> None:
     process = _process(session)
     with Deadline(60) as deadline, pytest.raises(TookTooLong, match="given up"):
         session.ask(_ENDLESS, deadline, lambda _share: deadline.end())
-    assert _ask(session, Question("SELECT 2")).rows == [(2,)]
-    assert _process(session) == process
+    _answers_on(session, process)
 
 
 def test_two_who_give_up_are_one(session: AskingSession, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,17 +143,14 @@ def test_two_who_give_up_are_one(session: AskingSession, monkeypatch: pytest.Mon
     with Deadline(60) as deadline, pytest.raises(TookTooLong):
         session.ask(_ENDLESS, deadline, give_up)
     time.sleep(4.5)
-    assert _ask(session, Question("SELECT 2")).rows == [(2,)]
-    assert _process(session) == process
+    _answers_on(session, process)
 
 
 def test_a_bug_is_told_as_one(session: AskingSession) -> None:
     """With where it happened; the process answers the next question."""
     with pytest.raises(AskingFailed, match="OverflowError"):
         _ask(session, Question("SELECT 18446744073709551616::HUGEINT"))
-    process = _process(session)
-    assert _ask(session, Question("SELECT 1")).rows == [(1,)]
-    assert _process(session) == process
+    _answers_on(session, _process(session))
 
 
 def test_what_is_no_message_ends_it(session: AskingSession) -> None:
@@ -250,8 +250,7 @@ def test_it_gives_way(session: AskingSession) -> None:
     assert int(Path(f"/proc/{process}/oom_score_adj").read_text()) == 500
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         os.kill(process, number)
-    assert _ask(session, Question("SELECT 6")).rows == [(6,)]
-    assert _process(session) == process
+    _answers_on(session, process)
 
 
 _plain_values: Final = (
