@@ -341,6 +341,31 @@ def test_an_erased_person_is_in_no_summary(world: World) -> None:
     assert Part(_DAYS[0], 3, 3, 1) in world.kept()
 
 
+def test_that_of_a_date_goes_before_somebody_is_erased(world: World) -> None:
+    """At no moment is it there beside other parts than it is of: it is all that tells of them."""
+    world.is_open = False
+    world.summarise()
+    events = world.folders.events
+    days = {day: next(folder_of(world.path).glob(f"date={day}/day-*")) for day in _DAYS}
+    before = {day: layout.list_date(events, day) for day in _DAYS}
+    late: list[bool] = []
+
+    def look(_operation: object) -> None:
+        late.extend(
+            path.exists() and layout.list_date(events, day) != before[day]
+            for day, path in days.items()
+        )
+
+    world.files.watch = look
+    erasure.erase(world.work, Person("site-1", "visitor", "visitor-1"), NO_LIMIT)
+    assert all(layout.list_date(events, day) != before[day] for day in _DAYS)
+    assert not any(path.exists() for path in days.values())
+    assert late
+    assert not any(late)
+    world.summarise()
+    world.compare()
+
+
 def test_what_has_no_part_goes_at_a_start(world: World) -> None:
     """Also dates that are gone, and what another version of the format or of DuckDB made."""
     world.summarise()
