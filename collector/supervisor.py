@@ -15,11 +15,11 @@ import logging.config
 import os
 import signal
 import sys
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from multiprocessing import Value
 from multiprocessing.sharedctypes import RawValue, Synchronized
-from types import FrameType
 from typing import Any, Final
 
 import msgspec
@@ -112,6 +112,28 @@ def _connections(settings: Server) -> int:
     return found
 
 
+class InTurn:
+    """Runs handlers of signals whole: what comes in the midst of one waits for its end.
+
+    A handler is interrupted by the next signal as any other code is.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: deque[Callable[[], None]] = deque()
+        self._is_running = False
+
+    def run(self, handle: Callable[[], None]) -> None:
+        """Now, or when the handler ends that is interrupted by this one."""
+        self._waiting.append(handle)
+        while self._waiting and not self._is_running:
+            self._is_running = True
+            try:
+                while self._waiting:
+                    self._waiting.popleft()()
+            finally:
+                self._is_running = False
+
+
 class _Current:
     """The settings that the next worker starts with, and how often a reload was asked for.
 
@@ -173,7 +195,7 @@ def _maybe_unusable(before: Config, found: Config) -> str | None:
 def _listen(current: _Current, server: AbstractServer[Any]) -> None:
     """Have signals about the configuration handled, in place of the server's own way."""
 
-    def ask(_number: int, _frame: FrameType | None) -> None:
+    def ask() -> None:
         new = current.needs_worker()
         if new:
             _log.info("a new worker is started, because these settings changed: %s", ", ".join(new))
@@ -184,8 +206,10 @@ def _listen(current: _Current, server: AbstractServer[Any]) -> None:
             logging.config.dictConfig(server.log_config)
             server.signal_handler_reload()  # type: ignore[no-untyped-call]  # not annotated
 
-    signal.signal(signal.SIGHUP, ask)
-    signal.signal(signal.SIGUSR1, lambda *_: current.follow())
+    # What the worker took (SIGUSR1) must not be put in place of what a SIGHUP meanwhile found.
+    in_turn = InTurn()
+    signal.signal(signal.SIGHUP, lambda *_: in_turn.run(ask))
+    signal.signal(signal.SIGUSR1, lambda *_: in_turn.run(current.follow))
 
 
 def _load_app(current: _Current, has_failed: "Synchronized[int]", parent: int) -> RsgiApp | AsgiApp:

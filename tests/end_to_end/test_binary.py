@@ -160,18 +160,13 @@ def test_signals_reach_the_supervisor(place: Place) -> None:
     once, ends it in order.
     """
     with place.serving() as collector:
-        before = set(collector.pids)
+        before = collector.pids
         text = collector.config_path.read_text(encoding="utf-8")
         changed = text.replace('"publish_interval_ms" = 200', '"publish_interval_ms" = 300')
         assert changed != text
         collector.config_path.write_text(changed, encoding="utf-8")
         os.kill(collector.pid, signal.SIGHUP)
-        wait_until(
-            lambda: len(before & set(collector.pids)) == 2 and len(collector.pids) == 3,
-            timeout_s=20,
-            what="another worker",
-        )
-        collector.wait_ready()
+        collector.wait_another_worker(before)
         os.killpg(collector.pid, signal.SIGINT)
         assert collector.wait_exit() == 0
     assert place.unpacked() == []

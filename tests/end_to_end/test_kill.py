@@ -106,11 +106,9 @@ def test_worker_that_dies_is_started_again(tmp_path: Path) -> None:
         ids, path, headers, body = client._zenovay()
         first = collector.request("POST", path, body=json.dumps(body), headers=headers)
         assert json.loads(first.body)["acceptedCount"] == len(ids)
-        before = set(collector.pids)
+        before = collector.pids
         collector.kill_worker()
-        time.sleep(0.5)
-        collector.wait_ready()
-        assert set(collector.pids) != before
+        collector.wait_another_worker(before)
         again = collector.request("POST", path, body=json.dumps(body), headers=headers)
         assert json.loads(again.body)["dedupedCount"] == len(ids)
 

@@ -184,19 +184,15 @@ def test_what_only_a_start_can_take_is_told_and_taken_on_sighup(home: Home) -> N
     home.wait(DEMO_KEY, 403)
     home.write("[broken")
     wait_until(lambda: home.configuration()["refused"], timeout_s=8, what="the refusal is told")
+    workers = home.collector.pids
     home.collector.kill_worker()
-    home.collector.wait_ready()
+    home.collector.wait_another_worker(workers)
     assert (home.status(key), home.status(DEMO_KEY)) == (200, 403)
 
     home.write()
-    before = home.collector.pids
+    workers = home.collector.pids
     os.kill(home.collector.pid, signal.SIGHUP)
-    wait_until(
-        lambda: len(home.collector.pids) == 2 and home.collector.pids != before,
-        timeout_s=20,
-        what="a new worker",
-    )
-    home.collector.wait_ready()
+    home.collector.wait_another_worker(workers)
     assert home.configuration()["waiting"] == []
     assert home.status(key) == 200
     lines = home.collector.log_path.read_text(encoding="utf-8").splitlines()

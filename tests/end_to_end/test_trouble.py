@@ -161,17 +161,12 @@ def test_failed_sync_ends_the_worker(tmp_path: Path) -> None:
     (patch / "sitecustomize.py").write_text(_FAILING_SYNC.format(trigger=str(trigger)))
     with CollectorProcess(tmp_path / "c", environment={"PYTHONPATH": str(patch)}) as collector:
         assert _post(collector, "a").status == 200
-        pids = set(collector.pids)
+        pids = collector.pids
         trigger.touch()
         answer = _post(collector, "b")
         assert answer.status == 503
         assert "retry-after" in answer.headers
-        wait_until(
-            lambda: len(collector.pids) == 2 and set(collector.pids) != pids,
-            timeout_s=15,
-            what="a new worker",
-        )
-        collector.wait_ready()
+        collector.wait_another_worker(pids)
         assert "sync failed" in collector.log_tail()
         assert _post(collector, "b").status == 200
         assert collector.query("SELECT count(*) AS n FROM events")[0]["n"] == 2

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Final, NamedTuple, Self
@@ -220,6 +220,17 @@ class CollectorProcess:
         for pid in self.pids:
             if pid != self.pid:
                 os.kill(pid, signal.SIGKILL)
+
+    def wait_another_worker(self, before: Collection[int], timeout_s: float = 20.0) -> None:
+        """Return when one of the processes `before` is gone, another is in its place, and ready."""
+
+        def is_another() -> bool:
+            # Looked at once: while the old one ends beside the new one, two looks differ.
+            now = set(self.pids)
+            return len(now) == len(before) and len(now.difference(before)) == 1
+
+        wait_until(is_another, timeout_s=timeout_s, what="another worker")
+        self.wait_ready()
 
     def restart(self) -> None:
         """Kill what runs, start again on the same port and data, wait until ready."""

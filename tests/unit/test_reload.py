@@ -2,12 +2,14 @@
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from hypothesis import strategies as st
 from collector import config_file, reload
 from collector.config import Config
 from collector.reload import MainProcess, Reload, changes, differences, merged, moved_keys
-from collector.supervisor import _Current
+from collector.supervisor import InTurn, _Current
 from storage import Files, layout
 
 BASE = '[[sites]]\nid = "demo"\nteam = "demo"\n'
@@ -213,6 +215,35 @@ def test_the_main_process_follows_the_worker(tmp_path: Path) -> None:
     path.write_text("[nonsense")
     current.follow()
     assert current.config.sites[0].id == "shop"
+
+
+def test_a_signal_in_the_midst_of_another_waits_for_its_end() -> None:
+    """Else what the first of them read would be put in place of what the second found."""
+    in_turn = InTurn()
+    steps: list[str] = []
+    numbers = (signal.SIGHUP, signal.SIGUSR1)
+
+    def follow() -> None:
+        steps.append("follow")
+        os.kill(os.getpid(), signal.SIGHUP)
+        steps.append("followed")
+
+    def fail() -> None:
+        steps.append("ask")
+        raise ValueError
+
+    before = [
+        signal.signal(number, partial(lambda handle, *_: in_turn.run(handle), handle))
+        for number, handle in zip(numbers, (fail, follow), strict=True)
+    ]
+    try:
+        for _ in range(2):
+            with pytest.raises(ValueError, match=r"^$"):
+                os.kill(os.getpid(), signal.SIGUSR1)
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+    assert steps == ["follow", "followed", "ask"] * 2
 
 
 def test_a_reload_that_comes_too_early_ends_nothing(tmp_path: Path) -> None:
