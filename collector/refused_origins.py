@@ -93,7 +93,7 @@ class _Counts:
 
 
 class RefusedOrigins:
-    """The record. `others`: places that were forgotten to make room."""
+    """The record. `others`: places that were forgotten to make room before they were a day old."""
 
     def __init__(self) -> None:
         self._places: dict[Place, _Counts] = {}
@@ -153,9 +153,9 @@ class RefusedOrigins:
         for at in window:
             self._places[self._order[at]].forget(slot)
         least = min(window, key=lambda at: self._rank(self._order[at]))
+        self.others += bool(self._places[self._order[least]].total)
         del self._places[self._order[least]]
         self._order[least] = place
-        self.others += 1
 
     def _rank(self, place: Place) -> tuple[int, int]:
         counts = self._places[place]

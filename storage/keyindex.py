@@ -323,4 +323,4 @@ class KeyIndex:
         for run in self._runs:
             if run.path == damaged.path and not run.is_damaged:
                 run.is_damaged = True
-                _log.warning("%s; its keys are taken from the rows again", damaged)
+                _log.warning("%s; its keys are read from the rows again", damaged)

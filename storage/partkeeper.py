@@ -70,7 +70,8 @@ class PartKeeper:
         self._next_s = 0.0
         self._failed: dict[date, float] = {}
         # One date after the other, so that whatever is ordered waits for one at most.
-        self._unsummarised: set[date] = set()
+        # With the time from which on they are due; 0 at once.
+        self._unsummarised: dict[date, float] = {}
         self._is_summarising = False
         self._summarise_s = 0.0
         self.joins = 0
@@ -182,7 +183,7 @@ class PartKeeper:
         # Not one of the errors that work on files meets: a bug of ours.
         bug = future.exception()
         result = Looked(failures={_RETENTION: repr(bug)}) if bug else future.result()
-        self._unsummarised.update(result.days)
+        self.rewritten(result.days)
         if self._changed is not None:
             self._changed |= result.behind
         now_s = self._monotonic_s()
@@ -197,32 +198,37 @@ class PartKeeper:
 
     def _summarise(self, now_s: float) -> None:
         """Have the newest date that is due summarised, which is what most pages are about."""
-        is_busy = self._is_summarising or now_s < self._summarise_s
-        if is_busy or not self._unsummarised or self._thread.is_stopping:
+        if self._is_summarising or now_s < self._summarise_s or self._thread.is_stopping:
             return
-        day = max(self._unsummarised)
-        self._unsummarised.remove(day)
+        day = max(
+            (day for day, due_s in self._unsummarised.items() if due_s <= now_s), default=None
+        )
+        if day is None:
+            return
+        del self._unsummarised[day]
         self._is_summarising = True
         is_open = self._today is None or day >= self._today
         future = self._thread.submit(lambda work: work.summarise(day, is_open=is_open))
         future.add_done_callback(partial(self._call_soon, self._summarised, day, now_s))
 
-    def _summarised(self, day: date, began_s: float, future: "Future[bool]") -> None:
+    def _summarised(self, day: date, began_s: float, future: "Future[bool | None]") -> None:
         self._is_summarising = False
         if self._thread.is_stopping:
             return
+        now_s = self._monotonic_s()
         bug = future.exception()
         if bug is not None:
             _log.error("summaries: %r", bug)
+        elif future.result() is None:
+            self._unsummarised.setdefault(day, now_s + _RETRY_S)
         elif future.result():
-            self._unsummarised.add(day)
-        now_s = self._monotonic_s()
+            self._unsummarised[day] = 0.0
         if self._today is not None and day >= self._today:
             self._summarise_s = now_s + (now_s - began_s) * _SUMMARISE_PAUSES
 
     def rewritten(self, days: Sequence[date]) -> None:
-        """Parts of these dates were written anew by an order."""
-        self._unsummarised.update(days)
+        """Parts of these dates were written anew."""
+        self._unsummarised |= dict.fromkeys(days, 0.0)
 
     def account_for(self, joined: Sequence[Joined], expired: Sequence[Expired] = ()) -> None:
         """Count and tell what was done."""

@@ -140,18 +140,18 @@ class PartWork:
 
     # --- summaries
 
-    def summarise(self, day: date, *, is_open: bool) -> bool:
+    def summarise(self, day: date, *, is_open: bool) -> bool | None:
         """Make summaries that are missing of `day`; what fails is told and left.
 
-        Returns whether there are more to make.
+        Returns whether there are more to make, None where that is for later.
         """
         try:
             return self._summaries.make_due(day, is_open=is_open)
         except Interrupted:
-            pass  # whoever comes next is told
+            return False  # whoever comes next is told
         except (StorageError, OSError) as error:
             _log.warning("%s: a summary could not be made: %s", day, error)
-        return False
+            return None
 
     def tidy(self) -> None:
         """Remove summaries without a part, once at the start; what fails is told and left."""

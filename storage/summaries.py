@@ -114,11 +114,11 @@ class Summaries:
         if self._folder.is_dir():
             self._files.sync_folder(self._folder)
 
-    def make_due(self, day: date, *, is_open: bool) -> bool:
+    def make_due(self, day: date, *, is_open: bool) -> bool | None:
         """Make some of what is missing of `day`, and remove what has no part any more.
 
-        Returns whether there is more to do. Raises `Interrupted`, `StorageError` or OSError; what
-        was made until then stays.
+        Returns whether there is more to do, None where the disk has no room for it. Raises
+        `Interrupted`, `StorageError` or OSError; what was made until then stays.
         """
         live = layout.list_date(self._events, day)
         if not live:
@@ -136,7 +136,7 @@ class Summaries:
         now = _so_many(due)
         for size, part in now:
             if not self._has_room(size):
-                return False
+                return None
             self._make(panelviews.part_sql(self._events / part.name), self._folder / part.name)
         if now == due and len(live) > 1 and not is_open:
             self._make_whole(live)

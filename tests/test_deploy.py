@@ -181,8 +181,8 @@ def test_systemd_takes_the_units(tmp_path: Path) -> None:
     ("unit", "most"),
     [
         ("collector.service", 1.2),
-        ("collector-backup.service", 2.4),
-        ("collector-audit.service", 1.9),
+        ("collector-backup.service", 1.7),
+        ("collector-audit.service", 0.6),
     ],
 )
 def test_units_are_shut(unit: str, most: float) -> None:

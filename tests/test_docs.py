@@ -1,5 +1,6 @@
 """The documents, compared with the code that they speak of."""
 
+import ast
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +31,41 @@ from tests.support.process import CollectorProcess
 
 CLI_SCRIPT: Final = runpy.run_path(str(pages.ROOT / "docs" / "generate_cli.py"))
 TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[.\d]*Z")
+
+# --- log lines
+
+# Lines of commands go to whoever typed them; a refusal of ours is told by its own table.
+_NOT_OF_THE_SERVICE: Final = re.compile(r"collector/(prove/|cli)")
+_PLACEHOLDER: Final = re.compile(r"%(?:\.\d)?[a-z]")
+
+
+def _log_lines() -> Iterator[tuple[str, str]]:
+    """Where the service logs something, and its text with placeholders."""
+    for package in ("collector", "storage"):
+        for path in sorted((pages.ROOT / package).rglob("*.py")):
+            place = path.relative_to(pages.ROOT).as_posix()
+            if _NOT_OF_THE_SERVICE.match(place):
+                continue
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("_log."):
+                    text = node.args[0]
+                    if isinstance(text, ast.Constant):
+                        yield f"{place}:{node.lineno}", text.value
+
+
+def test_every_log_line_is_documented() -> None:
+    """By a piece of it that has no placeholder: who greps a line finds what it means."""
+    text = (pages.ROOT / "docs" / "OPERATIONS.md").read_text(encoding="utf-8")
+    [section] = re.findall(r"\n## Log lines\n(.*?)\n## ", text, re.DOTALL)
+    lines = list(_log_lines())
+    missing = [
+        f"{place}: {line}"
+        for place, line in lines
+        if not any(piece.strip()[:25] in section for piece in _PLACEHOLDER.split(line) if piece[5:])
+    ]
+    assert missing == []
+    assert len(lines) > 40
+
 
 # --- settings
 

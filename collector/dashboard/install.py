@@ -16,6 +16,7 @@ from collector.dashboard.answers import section
 from collector.dashboard.frame import form, notice, whole_page
 from collector.dashboard.html import Child, Html, Link, tag
 from collector.dashboard.known import Known
+from collector.dashboard.pieces import hidden
 from collector.dashboard.ranges import choice
 from collector.dashboard.receipt import look_up
 from collector.dashboard.snippets import Snippet, snippets
@@ -93,7 +94,7 @@ class Install:
             text = body.decode("utf-8", "replace") if isinstance(body, bytes) else ""
             refused = notice(f"The test event was refused, with status {status}:", is_bad=True)
             return self._page(visit, site, [refused, tag("pre", text)], 409)
-        return redirect(str(Link(INSTALL, site=site.id, sent=event_id)))
+        return redirect(str(Link(INSTALL, site=site.id, sent=event_id, **_address(visit))))
 
     def _site(self, wanted: str) -> Site | None:
         """The site that was asked for, else the first one, None where there is none."""
@@ -103,7 +104,7 @@ class Install:
     def _page(self, visit: Visit, site: Site | None, came: Child, status: int = 200) -> Response:
         config = self._known.config()
         own = own_address(config, visit, is_secure=self._is_secure(visit))
-        address = address_of(visit.query.get(_ADDRESS, "")) or own
+        address = _address(visit).get(_ADDRESS, own)
         if site is None:
             shown: Child = notice("No site is configured; docs/CONFIG.md tells how.", is_bad=True)
         else:
@@ -117,6 +118,12 @@ class Install:
             "Install", visit, _picker(self._known.sites, site, address), shown, path=INSTALL
         )
         return html(text, status)
+
+
+def _address(visit: Visit) -> dict[str, str]:
+    """The address that was put in place of our own, as a member of a query; none if none was."""
+    found = address_of((visit.query or visit.form).get(_ADDRESS, ""))
+    return {_ADDRESS: found} if found else {}
 
 
 def own_address(config: Config, visit: Visit, *, is_secure: bool) -> str:
@@ -172,9 +179,9 @@ def _sending(visit: Visit, site: Site, came: Child) -> Html:
         f"Sends one event of site {site.id} to {PATH}, as {page} would. It is taken, counted and "
         'stored like any other; its metadata says "test": true.'
     )
-    hidden = tag("input", attributes={"type": "hidden", "name": _SITE, "value": site.id})
+    kept = [hidden(name, value) for name, value in {_SITE: site.id, **_address(visit)}.items()]
     button = tag("button", "Send a test event", attributes={"type": "submit"})
-    return section("Test event", tag("p", what), form(visit, INSTALL, hidden, button), came)
+    return section("Test event", tag("p", what), form(visit, INSTALL, *kept, button), came)
 
 
 def _about_key(site: Site) -> Child:

@@ -209,12 +209,12 @@
     queue = kept.events.concat(queue).slice(-EVENTS_MAX);
   };
   const keep = () => {
-    if (!queue.length) return;
+    if (!queue.length || !mayLeave()) return;
     takeBack();
     if (write(TAB, UNSENT, {until: isTold ? until : 0, events: queue})) queue = [];
   };
   const leave = () => {
-    if (queue.length && until <= now() && nav.onLine !== false) send(true);
+    if (queue.length && mayLeave() && until <= now() && nav.onLine !== false) send(true);
     keep();
   };
 

@@ -324,6 +324,15 @@ def test_consent_is_waited_for(shop: Shop) -> None:
     assert {row["consent"] for row in rows} == {"granted"}
     assert max(row["event_time"].timestamp() for row in rows) * 1_000 <= asked_ms
     assert visitor.storage()["cookie"]
+
+    # Asked for anew before the event could leave: it is not sent or kept on leaving either.
+    visitor.page.evaluate(
+        "scanova('track', 'asked anew'); scanova('consent', 'pending');"
+        "dispatchEvent(new PageTransitionEvent('pagehide'));"
+    )
+    _expect_silence(visitor)
+    assert visitor.storage()["tab"] == {}
+    assert len(visitor.ids) == 2
     visitor.call("consent", "denied")
     visitor.call("track", "too late")
     _expect_silence(visitor)

@@ -304,6 +304,25 @@ def test_snippets_have_the_ids_and_the_address(tmp_path: Path) -> None:
     app.run(play())
 
 
+def test_an_address_that_was_typed_outlives_a_test_event(tmp_path: Path) -> None:
+    """Whether the event is taken or refused, the snippets go on to have it."""
+
+    async def play() -> None:
+        async with app.running(tmp_path, config) as collector:
+            kept = {"site": "demo", "address": "https://events.example.com"}
+            found = (await get(collector, "install", **kept)).body.decode()
+            assert 'type="hidden" name="address" value="https://events.example.com"' in found
+            answer = await send_test(collector, **kept)
+            target = parse_qs(urlsplit(answer.headers["location"]).query)
+            assert target["address"] == [kept["address"]]
+            answer = await send_test(collector, **kept)
+            assert answer.status == 409
+            assert "https://events.example.com/s.js" in answer.body.decode()
+
+    config = app.with_limits(app.example(tmp_path), browser_requests_per_minute=1)
+    app.run(play())
+
+
 def test_a_snippet_that_needs_an_id_names_the_setting(tmp_path: Path) -> None:
     """Of a site without application and tracking code: what to configure, nothing half-filled."""
 

@@ -1,13 +1,14 @@
 """When parts are looked after: enough of them, midnight, a start; and after trouble."""
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from storage import Retention, layout
+from storage.partwork import PartWork
 from tests.support.files import failing, io_error
 from tests.support.store import Harness
 
@@ -138,6 +139,31 @@ def test_a_failed_join_is_tried_again_after_an_hour(
     assert _parts(harness) == [(1, 1), (2, 2), (3, 3)]
     harness.advance(3_000)
     assert _parts(harness) == [(1, 3)]
+
+
+@pytest.mark.parametrize("is_more", [True, False, None])
+def test_summaries_that_are_for_later_are_made_after_an_hour(
+    made: Any, monkeypatch: pytest.MonkeyPatch, *, is_more: bool | None
+) -> None:
+    """As joins that failed: a closed date, which nothing changes any more, must not go without."""
+    answers = [is_more, False]
+    asked: list[date] = []
+
+    def summarise(_work: PartWork, day: date, *, is_open: bool) -> bool | None:
+        assert is_open
+        asked.append(day)
+        return answers.pop(0) if answers else False
+
+    monkeypatch.setattr(PartWork, "summarise", summarise)
+    harness = made()
+    _flush(harness, 1)
+    for _ in range(20):
+        harness.advance(50)
+    assert len(asked) == (2 if is_more else 1)
+    for _ in range(20):
+        harness.advance(150)
+    assert len(asked) == (1 if is_more is False else 2)
+    assert len(set(asked)) == 1
 
 
 def test_stopping_gives_up_and_loses_nothing(made: Any) -> None:

@@ -62,6 +62,12 @@ def test_a_flood_of_origins_takes_no_more_memory() -> None:
         record.note_preflight("/" + "y" * 10_000, _PREFLIGHT, "", now_us)
     assert len(record._places) == len(record._order) == PLACES_MAX
     assert record.others > 18 * PLACES_MAX
+
+    # What is forgotten a day later had been left out of what is shown anyway.
+    before, now_us = record.others, now_us + 2 * 86_400_000_000
+    for number in range(PLACES_MAX):
+        record.note(ORIGIN_REFUSED, "/ct", f"{number}.later.example", now_us=now_us)
+    assert record.others == before
     names = [text for place in record._places for text in (place.asked, place.path)]
     assert max(map(len, names)) <= 128
     assert max(len(counts.slots) for counts in record._places.values()) <= 144
