@@ -16,7 +16,8 @@ help:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@touch $@
 
-# Where the environment forbids Python to keep byte code, every start would compile all of it.
+# Where the environment forbids Python to keep byte code, every start would compile all of it, and
+# tests start hundreds of processes.
 .PHONY: bytecode
 bytecode: .venv/run.stamp
 	@$(BIN)/python -m compileall -q collector storage
@@ -24,7 +25,7 @@ bytecode: .venv/run.stamp
 run: bytecode ## set up and start the collector on http://127.0.0.1:8000
 	$(BIN)/collector serve
 
-test: .venv/dev.stamp ## set up and run every test
+test: .venv/dev.stamp bytecode ## set up and run every test
 	@tests/browser/setup
 	@PYTHON=$(CURDIR)/$(BIN)/python tests/programs/setup
 	$(BIN)/python -m pytest -n auto --dist worksteal

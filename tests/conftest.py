@@ -40,8 +40,8 @@ _WORKERS_MAX: Final = 4
 # Optional: where pytest-xdist is switched off there is no such hook.
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than processors: who waits for a collector or a browser leaves his to others."""
-    return min(_WORKERS_MAX, len(os.sched_getaffinity(0)) + 1)
+    """Two more than processors: who waits for a collector or a browser leaves his to others."""
+    return min(_WORKERS_MAX, len(os.sched_getaffinity(0)) + 2)
 
 
 # What depends on rights or machines that not every runner has.
