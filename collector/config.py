@@ -77,6 +77,9 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     stop_timeout_ms: Annotated[int, Meta(ge=0, le=600_000)] = 5_000
     # Empty: dashboard and admin API answer on loopback only.
     admin_token_sha256: Sha256 = ""
+    # Of the processes that count for the dashboard. "idle": what is left of the processors, which
+    # may be nothing for minutes; "low": a small share in any case, which intake then lacks.
+    dashboard_priority: Literal["idle", "low"] = "idle"
     # A working day: who forgets to log out is not logged in tomorrow.
     admin_session_ms: Annotated[int, Meta(ge=60_000, le=_SPAN_MS_MAX)] = 43_200_000
     # Prometheus asks without credentials unless it is told some.

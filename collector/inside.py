@@ -93,7 +93,7 @@ class Inside:
             config.storage.directory, files, in_thread=clocks.in_thread, wait=clocks.wait
         )
         api = Api(state, lookups, today=clocks.today)
-        self.questions = Questions(config.storage.directory, files, clocks.now_us)
+        self.questions = Questions(config, files, clocks.now_us)
         watch = self._watch(metrics, gauges["collector_unflushed_rows"], api, access, clocks)
         known = Known(
             api,

@@ -7,10 +7,10 @@ part of the composition root (`inside`).
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Final
 
 from collector.asking.session import AskingSession
+from collector.config import Config
 from collector.panels import Lane, Panels
 from storage import Files
 
@@ -22,11 +22,12 @@ _LANES: Final = {"kept": 384, "rows": 256}
 class Questions:
     """Owns `panels`, which pages ask. `now_us`: Unix microseconds."""
 
-    def __init__(self, directory: Path, files: Files, now_us: Callable[[], int]) -> None:
+    def __init__(self, config: Config, files: Files, now_us: Callable[[], int]) -> None:
+        directory, priority = config.storage.directory, config.server.dashboard_priority
         self._threads = {name: ThreadPoolExecutor(1, f"questions-{name}") for name in _LANES}
         kept, rows = (
-            _lane(thread, AskingSession(directory, files, memory_mb=_LANES[name]))
-            for name, thread in self._threads.items()
+            _lane(thread, AskingSession(directory, files, memory_mb=memory_mb, priority=priority))
+            for thread, memory_mb in zip(self._threads.values(), _LANES.values(), strict=True)
         )
         self.panels = Panels(kept.session, run=kept.call, now_us=now_us, rows=rows)
 

@@ -26,16 +26,21 @@ _FOREVER_S: Final = 1e9
 # Added to what the kernel thinks of us when memory is short: we end before the collector does.
 _END_FIRST: Final = "500"
 _SCORE: Final = Path("/proc/self/oom_score_adj")
-_NICE: Final = 19
+_NICE_IDLE: Final = 19
+# A tenth of what the event loop gets where both want all of a processor.
+_NICE_LOW: Final = 10
 
 
-def main(directory: str, memory_mb: str) -> None:
-    """Answer questions over the data directory until standard input ends."""
+def main(directory: str, memory_mb: str, priority: str) -> None:
+    """Answer questions over the data directory until standard input ends.
+
+    `priority`: `server.dashboard_priority`.
+    """
     # What a terminal or a service manager tells all processes is meant for the collector, which
     # lets go of us when it is done.
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    _give_way()
+    _give_way(is_idle=priority == "idle")
     session = LakeSession(Path(directory), Files(), _now_us, memory_mb=int(memory_mb))
     try:
         with suppress(BrokenPipeError):
@@ -50,12 +55,13 @@ def _now_us() -> int:
     return time.time_ns() // 1_000
 
 
-def _give_way() -> None:
-    """Take what nobody else wants: of the processor, and of the memory when it is short."""
-    give_way(_NICE)
+def _give_way(*, is_idle: bool) -> None:
+    """Take what nobody else wants of the memory, and of the processor, or else little of it."""
+    give_way(_NICE_IDLE if is_idle else _NICE_LOW)
     if sys.platform == "linux":
-        with suppress(OSError):
-            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        if is_idle:
+            with suppress(OSError):
+                os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
         with suppress(OSError), _SCORE.open("w") as score:
             score.write(_END_FIRST)
 

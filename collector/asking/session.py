@@ -29,10 +29,13 @@ class AskingFailed(Exception):
 
 
 class AskingSession:
-    """A process over `directory`, with `memory_mb` for DuckDB. From one thread."""
+    """A process over `directory`, with `memory_mb` for DuckDB. From one thread.
 
-    def __init__(self, directory: Path, files: Files, *, memory_mb: int) -> None:
-        self._command = [*own_command(), ANSWER, str(directory), str(memory_mb)]
+    `priority`: `server.dashboard_priority`.
+    """
+
+    def __init__(self, directory: Path, files: Files, *, memory_mb: int, priority: str) -> None:
+        self._command = [*own_command(), ANSWER, str(directory), str(memory_mb), priority]
         self._files = files
         self._process: subprocess.Popen[bytes] | None = None
         self._number = 0

@@ -34,11 +34,12 @@ _BODY_BYTES_MAX = 1_048_576
 def served(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[CollectorProcess]:
-    """A collector behind one of them; it waits a second for a body, and nothing goes wrong."""
+    """A collector behind one of them; it waits for a body, not for long, and nothing goes wrong."""
     server = {
         "interface": request.param,
         "body_bytes_max": _BODY_BYTES_MAX,
-        "body_timeout_ms": 1_000,
+        # Long enough for 10 MB on a machine that others use as well.
+        "body_timeout_ms": 4_000,
     }
     with CollectorProcess(tmp_path_factory.mktemp(request.param), server=server) as process:
         yield process

@@ -41,6 +41,8 @@ def example(directory: Path, **sections: Any) -> Config:
     config = config_file.load(Path(__file__).parents[2] / "config.example.toml")
     plenty = Tier(requests_per_minute=1_000_000, requests_per_month=10_000_000)
     without_limits = {
+        # See `process`.
+        "server": msgspec.structs.replace(config.server, dashboard_priority="low"),
         "storage": msgspec.structs.replace(
             config.storage,
             directory=directory / "data",

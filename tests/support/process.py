@@ -27,7 +27,8 @@ _POLL_S: Final = 0.02
 _LOG_TAIL_CHARS: Final = 4_000
 # Nothing is limited and files appear at once, unless a test asks for the contrary.
 _TEST_SETTINGS: Final[dict[str, Any]] = {
-    "server": {"host": "127.0.0.1"},
+    # Several tests at a time take all processors: with nothing left, no page would ever be whole.
+    "server": {"host": "127.0.0.1", "dashboard_priority": "low"},
     "storage": {"directory": "data", "publish_interval_ms": 200, "disk_free_bytes_min": 0},
     "limits": {
         "browser_requests_per_minute": 0,

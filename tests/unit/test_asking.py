@@ -64,9 +64,13 @@ def data(tmp_path: Path) -> DataDirectory:
 @pytest.fixture
 def session(data: DataDirectory) -> Iterator[AskingSession]:
     """A process over them."""
-    made = AskingSession(data.path, Files(), memory_mb=128)
+    made = _session(data, "low")
     yield made
     made.close()
+
+
+def _session(data: DataDirectory, priority: str) -> AskingSession:
+    return AskingSession(data.path, Files(), memory_mb=128, priority=priority)
 
 
 def _ask(session: AskingSession | LakeSession, question: Question, seconds: float = 60.0) -> Found:
@@ -242,15 +246,25 @@ def test_it_ends_when_nobody_is_left_to_ask(session: AskingSession) -> None:
     wait_until(lambda: process.poll() is not None, timeout_s=20, what="the process has ended")
 
 
-def test_it_gives_way(session: AskingSession) -> None:
-    """It takes of processor and memory what nobody else wants; a service's signal is not for it."""
-    _ask(session, Question("SELECT 1"))
-    process = _process(session)
-    assert os.sched_getscheduler(process) == os.SCHED_IDLE
-    assert int(Path(f"/proc/{process}/oom_score_adj").read_text()) == 500
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
-        os.kill(process, number)
-    _answers_on(session, process)
+@pytest.mark.parametrize(
+    ("priority", "policy", "nice"), [("idle", os.SCHED_IDLE, 19), ("low", os.SCHED_OTHER, 10)]
+)
+def test_it_gives_way(data: DataDirectory, priority: str, policy: int, nice: int) -> None:
+    """It takes of the memory what nobody else wants, of the processor that, or a little in any
+    case, as its user wishes; a service's signal is not for it.
+    """
+    session = _session(data, priority)
+    try:
+        _ask(session, Question("SELECT 1"))
+        process = _process(session)
+        assert os.sched_getscheduler(process) == policy
+        assert os.getpriority(os.PRIO_PROCESS, process) == nice
+        assert int(Path(f"/proc/{process}/oom_score_adj").read_text()) == 500
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+            os.kill(process, number)
+        _answers_on(session, process)
+    finally:
+        session.close()
 
 
 _plain_values: Final = (
