@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 from urllib.parse import urlencode
 
 import click
@@ -256,10 +256,12 @@ def wait_for_summaries(directory: Path) -> float:
     return time.perf_counter() - began_s
 
 
-def measure(collector: Collector, lake: Path, sites: int, options: Options) -> list[Figure]:
+def measure(
+    collector: Collector, lake: Path, sites: int, options: Options, setup: Setup
+) -> list[Figure]:
     """Start the collector on the lake, and measure everything."""
     collector.data.symlink_to(lake.absolute())
-    collector.use(Setup())
+    collector.use(setup)
     start_s = collector.start()
     summaries_s = wait_for_summaries(lake)
     folder = folder_of(lake)
@@ -315,6 +317,12 @@ def _generated(lake: Path, shape: Shape) -> list[Figure]:
 @click.option("--sites", type=click.IntRange(3, 1_000), default=100)
 @click.option("--rounds", type=click.IntRange(1, 100), default=5, help="Of intake, on each side.")
 @click.option("--seconds", type=click.FloatRange(1, 60), default=20.0, help="Of each round.")
+@click.option(
+    "--priority",
+    type=click.Choice(["idle", "low"]),
+    default="idle",
+    help="server.dashboard_priority.",
+)
 @directory_option("Where the data directory is made (100 bytes an event, and what intake adds).")
 @keep_option
 @reuse_option("Take a data directory that was kept.")
@@ -326,6 +334,7 @@ def main(
     sites: int,
     rounds: int,
     seconds: float,
+    priority: Literal["idle", "low"],
     directory: Path,
     keep: bool,
     reuse: Path | None,
@@ -340,7 +349,7 @@ def main(
         if reuse is None:
             figures += _generated(lake, shape)
         with Collector(directory) as collector:
-            figures += measure(collector, lake, sites, options)
+            figures += measure(collector, lake, sites, options, Setup(dashboard_priority=priority))
     click.echo(table(figures))
     if is_kept:
         history.append(history.describe(options, figures))

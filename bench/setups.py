@@ -33,6 +33,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     checks: Literal["usual", "all", "none"] = "usual"
     geo_database: str = ""
     sites: int = 1
+    dashboard_priority: Literal["idle", "low"] = "idle"
 
 
 def text(account: Account, port: int, setup: Setup) -> str:
@@ -47,6 +48,7 @@ def text(account: Account, port: int, setup: Setup) -> str:
             "host": "127.0.0.1",
             "port": port,
             "log_level": "warning",
+            "dashboard_priority": setup.dashboard_priority,
             "trusted_proxies": [] if setup.checks == "usual" else ["127.0.0.1/32"],
         },
         "storage": {
