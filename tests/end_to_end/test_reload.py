@@ -22,6 +22,7 @@ _TEXT = """\
 # What we collect.
 [server]
 port = {port}
+dashboard_priority = "low"
 
 [storage]
 directory = "data"
