@@ -1,6 +1,7 @@
 """No address is ever written: traffic from many addresses, then every byte is looked through."""
 
 import base64
+import contextlib
 import ipaddress
 import itertools
 import json
@@ -32,6 +33,7 @@ ODD: Final = (
 )
 KEPT: Final = "192.0.2.241"  # in a page's address, which is the sender's own
 CANARY: Final = "canary-agent/1.0"
+_READINGS_MAX: Final = 50
 
 
 def spellings(address: str) -> Iterator[str]:
@@ -152,8 +154,21 @@ def patterns() -> dict[str, re.Pattern[bytes]]:
     return found
 
 
-def texts_of(directory: Path) -> Iterator[tuple[str, bytes]]:
-    """Every file below `directory`, and every value in those that are Parquet."""
+def texts_of(directory: Path) -> dict[str, bytes]:
+    """What is in every file below `directory`, of a collector that may be running.
+
+    All of it is read anew where a file goes meanwhile, as when files are joined: what was in it is
+    in another one, which was not listed yet.
+    """
+    for _ in range(_READINGS_MAX - 1):
+        with contextlib.suppress(FileNotFoundError, duckdb.IOException):
+            return dict(_read_all(directory))
+        time.sleep(0.2)
+    return dict(_read_all(directory))
+
+
+def _read_all(directory: Path) -> Iterator[tuple[str, bytes]]:
+    """Every file, and every value in those that are Parquet."""
     for path in sorted(path for path in directory.rglob("*") if path.is_file()):
         if path.suffix == ".parquet":
             # Not its bytes: compressed, four of them match by accident now and then.
@@ -184,14 +199,14 @@ def test_no_address_reaches_a_file_or_the_log(tmp_path: Path) -> None:
     with CollectorProcess(tmp_path, **settings) as collector:
         statuses = send_everything(collector)
         assert statuses >= {200, 204, 400, 401, 403, 429}
-        running = dict(texts_of(collector.data))
+        running = texts_of(collector.data)
         assert any(path.endswith(".ndjson") and len(text) > 9_999 for path, text in running.items())
         assert any("quarantine" in path for path in running)
         assert found_in(running) == []
         hashes = collector.query("SELECT DISTINCT ip_hash FROM events WHERE ip_hash <> 'unknown'")
         assert len(hashes) == len(IPV4) + len(IPV6) + len(ODD), "spellings of one are one"
         assert collector.terminate() == 0
-    stopped = dict(texts_of(tmp_path))
+    stopped = texts_of(tmp_path)
     parquet = b"".join(text for path, text in stopped.items() if path.endswith(".parquet"))
     log = collector.log_path.read_bytes()
     assert b"refused, " in log
