@@ -321,7 +321,7 @@ def _generated(lake: Path, shape: Shape) -> list[Figure]:
     "--priority",
     type=click.Choice(["idle", "low"]),
     default="idle",
-    help="server.dashboard_priority.",
+    help="server.dashboard_priority; the history is of the default.",
 )
 @directory_option("Where the data directory is made (100 bytes an event, and what intake adds).")
 @keep_option
@@ -351,7 +351,7 @@ def main(
         with Collector(directory) as collector:
             figures += measure(collector, lake, sites, options, Setup(dashboard_priority=priority))
     click.echo(table(figures))
-    if is_kept:
+    if is_kept and priority == "idle":
         history.append(history.describe(options, figures))
 
 

@@ -26,8 +26,11 @@ class Questions:
         directory, priority = config.storage.directory, config.server.dashboard_priority
         self._threads = {name: ThreadPoolExecutor(1, f"questions-{name}") for name in _LANES}
         kept, rows = (
-            _lane(thread, AskingSession(directory, files, memory_mb=memory_mb, priority=priority))
-            for thread, memory_mb in zip(self._threads.values(), _LANES.values(), strict=True)
+            _lane(
+                thread,
+                AskingSession(directory, files, memory_mb=_LANES[name], priority=priority),
+            )
+            for name, thread in self._threads.items()
         )
         self.panels = Panels(kept.session, run=kept.call, now_us=now_us, rows=rows)
 

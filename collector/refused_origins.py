@@ -153,8 +153,8 @@ class RefusedOrigins:
         for at in window:
             self._places[self._order[at]].forget(slot)
         least = min(window, key=lambda at: self._rank(self._order[at]))
-        self.others += bool(self._places[self._order[least]].total)
-        del self._places[self._order[least]]
+        gone = self._places.pop(self._order[least])
+        self.others += bool(gone.total)
         self._order[least] = place
 
     def _rank(self, place: Place) -> tuple[int, int]:

@@ -112,7 +112,7 @@ def _connections(settings: Server) -> int:
     return found
 
 
-class InTurn:
+class _InTurn:
     """Runs handlers of signals whole: what comes in the midst of one waits for its end.
 
     A handler is interrupted by the next signal as any other code is.
@@ -207,7 +207,7 @@ def _listen(current: _Current, server: AbstractServer[Any]) -> None:
             server.signal_handler_reload()  # type: ignore[no-untyped-call]  # not annotated
 
     # What the worker took (SIGUSR1) must not be put in place of what a SIGHUP meanwhile found.
-    in_turn = InTurn()
+    in_turn = _InTurn()
     signal.signal(signal.SIGHUP, lambda *_: in_turn.run(ask))
     signal.signal(signal.SIGUSR1, lambda *_: in_turn.run(current.follow))
 

@@ -188,7 +188,7 @@ def test_all_columns_of_a_row_are_shown(tmp_path: Path) -> None:
             event = {**_EVENT, "metadata": {"note": NASTY}, "page_title": "Tea & Co."}
             answer = await collector.post("/ct", event, **app.ORIGIN)
             found = await page(collector, "receipt", id=answer.json["event_id"])
-            # Who answers runs when nothing else wants to, which may be a while among other tests.
+            # By the clock: other tests want the processors, too.
             async with asyncio.timeout(90):
                 while "Being counted" in found:
                     found = await page(collector, "receipt", id=answer.json["event_id"])

@@ -23,7 +23,7 @@ NASTY: Final = "<script>hacked=1</script>\"'><img src=x>"
 
 async def page(collector: Collector, path: str) -> Shown:
     """A page, asked until none of its panels is being counted any more."""
-    # The process that answers runs when nothing else wants to.
+    # By the clock: other tests want the processors, too.
     end_s = time.monotonic() + 90
     while time.monotonic() < end_s:
         answer = await collector.request("GET", path, headers=LOCAL, address=HERE)
